@@ -28,7 +28,7 @@ def prepare() -> None:
         os.environ[name] = "1"
     os.environ["PYTHONHASHSEED"] = "0"
     os.environ.pop("MPLBACKEND", None)  # the kernel chooses the one that shows pictures
-    import matplotlib.font_manager  # noqa: F401, PLC0415 (builds its cache here, not in a cell)
+    import matplotlib.font_manager  # noqa: F401 (builds its cache here and not in a cell)
 
 
 def refresh(path: Path) -> None:
