@@ -10,7 +10,7 @@ FLOATS = (np.float16, np.float32, np.float64)
 
 
 def compute_dtype(dtype):
-    """Return the dtype in which an input of `dtype` is worked on: float32, or float64 for float64."""
+    """Return the dtype to compute in: float64 for float64 inputs, else float32."""
     return np.result_type(dtype, np.float32)
 
 
