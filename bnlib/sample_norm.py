@@ -103,7 +103,8 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
 
     Parameters
     ----------
-    x : ndarray of shape (..., *normalized_shape), float16, float32 or float64
+    x : ndarray of float16, float32 or float64
+        Its last axes have the shape `normalized_shape`.
     normalized_shape : tuple of int
         Shape of the last axes, over which each sample is normalized.
     weight, bias : ndarray of shape `normalized_shape` or None
