@@ -17,7 +17,9 @@ def compute_dtype(dtype):
 def check_floats(call, name, a):
     """Raise TypeError unless `a` is a float16, float32 or float64 array."""
     if not isinstance(a, np.ndarray):
-        raise TypeError(f"{call}: expected {name} to be a NumPy array, got {type(a).__name__}")
+        raise TypeError(
+            f"{call}: expected {name} to be a NumPy array, got {type(a).__name__}"
+        )
     if a.dtype not in FLOATS:
         raise TypeError(f"{call}: expected {name} of a floating dtype, got {a.dtype}")
 
@@ -28,16 +30,23 @@ def check_vector(call, name, a, shape, dtype):
         return
     check_floats(call, name, a)
     if a.dtype != dtype:
-        raise TypeError(f"{call}: expected {name} of dtype {np.dtype(dtype)}, got {a.dtype}")
+        raise TypeError(
+            f"{call}: expected {name} of dtype {np.dtype(dtype)}, got {a.dtype}"
+        )
     if a.shape != tuple(shape):
-        raise ValueError(f"{call}: expected {name} of shape {tuple(shape)}, got {a.shape}")
+        raise ValueError(
+            f"{call}: expected {name} of shape {tuple(shape)}, got {a.shape}"
+        )
 
 
-def check_ndim(call, x, ranks):
-    """Raise ValueError unless the number of axes of `x` is one of `ranks`."""
-    if x.ndim not in ranks:
-        expected = " or ".join(f"{rank}-D" for rank in ranks)
+def check_channels(call, x, channels, ranks=None):
+    """Raise unless `x` is a floating array with `channels` channels and one of `ranks` axes."""
+    check_floats(call, "x", x)
+    if x.ndim not in (ranks or range(2, 65)):
+        expected = " or ".join(f"{rank}-D" for rank in ranks or ["at least 2"])
         raise ValueError(f"{call}: expected {expected} input, got shape {x.shape}")
+    if x.shape[1] != channels:
+        raise ValueError(f"{call}: expected {channels} channels, got shape {x.shape}")
 
 
 def check_eps(call, eps):
@@ -49,7 +58,9 @@ def check_eps(call, eps):
 def check_positive_int(call, name, value):
     """Raise unless `value` is an integer of at least one."""
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
-        raise TypeError(f"{call}: expected {name} to be an int, got {type(value).__name__}")
+        raise TypeError(
+            f"{call}: expected {name} to be an int, got {type(value).__name__}"
+        )
     if value < 1:
         raise ValueError(f"{call}: expected {name} >= 1, got {value}")
 
@@ -57,7 +68,9 @@ def check_positive_int(call, name, value):
 def check_probability(call, name, value):
     """Raise unless `value` is a number in [0, 1]."""
     if not isinstance(value, (int, float, np.number)):
-        raise TypeError(f"{call}: expected {name} to be a number, got {type(value).__name__}")
+        raise TypeError(
+            f"{call}: expected {name} to be a number, got {type(value).__name__}"
+        )
     if not 0 <= value <= 1:
         raise ValueError(f"{call}: expected {name} between 0 and 1, got {value}")
 
@@ -76,21 +89,29 @@ def check_gradient(call, dy, shape, dtype):
     """Raise unless the incoming gradient `dy` has the shape and dtype of the output."""
     check_floats(call, "dy", dy)
     if dy.dtype != dtype:
-        raise TypeError(f"{call}: expected dy of dtype {np.dtype(dtype)}, got {dy.dtype}")
+        raise TypeError(
+            f"{call}: expected dy of dtype {np.dtype(dtype)}, got {dy.dtype}"
+        )
     if dy.shape != tuple(shape):
         raise ValueError(f"{call}: expected dy of shape {tuple(shape)}, got {dy.shape}")
 
 
-def check_batch_norm(call, x, running_mean, running_var, weight, bias, training, momentum, eps):
+def check_batch_norm(
+    call, x, running_mean, running_var, weight, bias, training, momentum, eps
+):
     """Check all arguments of a batch normalization; see `bnlib.functional.batch_norm`."""
     check_floats(call, "x", x)
     if x.ndim < 2:
-        raise ValueError(f"{call}: expected x with at least 2 axes (N, C, ...), got {x.shape}")
+        raise ValueError(
+            f"{call}: expected x with at least 2 axes (N, C, ...), got {x.shape}"
+        )
     shape, dtype = x.shape[1:2], compute_dtype(x.dtype)
     for name, a in (("weight", weight), ("bias", bias)):
         check_vector(call, name, a, shape, dtype)
     if (running_mean is None) != (running_var is None):
-        raise ValueError(f"{call}: expected running_mean and running_var both or neither")
+        raise ValueError(
+            f"{call}: expected running_mean and running_var both or neither"
+        )
     for name, a in (("running_mean", running_mean), ("running_var", running_var)):
         check_vector(call, name, a, shape, dtype)
         if training and a is not None and not a.flags.writeable:
@@ -102,7 +123,9 @@ def check_batch_norm(call, x, running_mean, running_var, weight, bias, training,
             f"{call}: expected more than 1 value per channel when training, got shape {x.shape}"
         )
     if not training and running_mean is None:
-        raise ValueError(f"{call}: expected running_mean and running_var when not training")
+        raise ValueError(
+            f"{call}: expected running_mean and running_var when not training"
+        )
 
 
 def check_layer_norm(call, x, normalized_shape, weight, bias, eps):
@@ -110,9 +133,13 @@ def check_layer_norm(call, x, normalized_shape, weight, bias, eps):
     check_floats(call, "x", x)
     shape = normalized_shape
     if not isinstance(shape, (tuple, list)) or len(shape) == 0:
-        raise ValueError(f"{call}: expected normalized_shape as a tuple of ints, got {shape!r}")
+        raise ValueError(
+            f"{call}: expected normalized_shape as a tuple of ints, got {shape!r}"
+        )
     if x.shape[-len(shape) :] != tuple(shape):
-        raise ValueError(f"{call}: expected x with last axes {tuple(shape)}, got shape {x.shape}")
+        raise ValueError(
+            f"{call}: expected x with last axes {tuple(shape)}, got shape {x.shape}"
+        )
     for name, a in (("weight", weight), ("bias", bias)):
         check_vector(call, name, a, shape, compute_dtype(x.dtype))
     check_eps(call, eps)
@@ -122,10 +149,14 @@ def check_group_norm(call, x, num_groups, weight, bias, eps):
     """Check all arguments of a group normalization; see `bnlib.functional.group_norm`."""
     check_floats(call, "x", x)
     if x.ndim < 2:
-        raise ValueError(f"{call}: expected x with at least 2 axes (N, C, ...), got {x.shape}")
+        raise ValueError(
+            f"{call}: expected x with at least 2 axes (N, C, ...), got {x.shape}"
+        )
     check_positive_int(call, "num_groups", num_groups)
     if x.shape[1] % num_groups:
-        raise ValueError(f"{call}: expected num_groups to divide {x.shape[1]}, got {num_groups}")
+        raise ValueError(
+            f"{call}: expected num_groups to divide {x.shape[1]}, got {num_groups}"
+        )
     for name, a in (("weight", weight), ("bias", bias)):
         check_vector(call, name, a, x.shape[1:2], compute_dtype(x.dtype))
     check_eps(call, eps)

@@ -59,7 +59,12 @@ def conv2d_forward(x, weight, bias=None, stride=(1, 1), padding=(0, 0)):
     check_floats("conv2d", "x", x)
     out, C, kH, kW = weight.shape
     pH, pW = padding
-    if x.ndim != 4 or x.shape[1] != C or x.shape[2] + 2 * pH < kH or x.shape[3] + 2 * pW < kW:
+    if (
+        x.ndim != 4
+        or x.shape[1] != C
+        or x.shape[2] + 2 * pH < kH
+        or x.shape[3] + 2 * pW < kW
+    ):
         raise ValueError(
             f"conv2d: expected x of shape (N, {C}, H >= {kH - 2 * pH}, W >= {kW - 2 * pW}), "
             f"got {x.shape}"
@@ -81,7 +86,10 @@ def conv2d_backward(dy, cache):
     columns, weight, shape, padded_shape, stride, (pH, pW) = cache
     out, C, kH, kW = weight.shape
     N, C, H, W = shape
-    Ho, Wo = (padded_shape[2] - kH) // stride[0] + 1, (padded_shape[3] - kW) // stride[1] + 1
+    Ho, Wo = (
+        (padded_shape[2] - kH) // stride[0] + 1,
+        (padded_shape[3] - kW) // stride[1] + 1,
+    )
     check_gradient("conv2d_backward", dy, (N, out, Ho, Wo), columns.dtype)
     rows = dy.reshape(N, out, Ho * Wo)
     dweight = (rows @ columns.transpose(0, 2, 1)).sum(0).reshape(weight.shape)
@@ -115,7 +123,9 @@ def max_pool2d_forward(x, kernel_size, stride):
     check_floats("max_pool2d", "x", x)
     kH, kW = kernel_size
     if x.ndim != 4 or x.shape[2] < kH or x.shape[3] < kW:
-        raise ValueError(f"max_pool2d: expected x of shape (N, C, >= {kH}, >= {kW}), got {x.shape}")
+        raise ValueError(
+            f"max_pool2d: expected x of shape (N, C, >= {kH}, >= {kW}), got {x.shape}"
+        )
     patches = windows(x, kernel_size, stride)
     N, C, _, _, Ho, Wo = patches.shape
     patches = patches.reshape(N, C, kH * kW, Ho, Wo)

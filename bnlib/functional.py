@@ -26,7 +26,14 @@ __all__ += sample_norm.__all__ + convolution.__all__ + ops.__all__
 
 
 def batch_norm_forward(
-    x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
+    x,
+    running_mean,
+    running_var,
+    weight=None,
+    bias=None,
+    training=False,
+    momentum=0.1,
+    eps=1e-5,
 ):
     """Normalize each channel of a mini-batch, then scale and shift; keep what the backward needs.
 
@@ -46,7 +53,15 @@ def batch_norm_forward(
     statistics".
     """
     check_batch_norm(
-        "batch_norm", x, running_mean, running_var, weight, bias, training, momentum, eps
+        "batch_norm",
+        x,
+        running_mean,
+        running_var,
+        weight,
+        bias,
+        training,
+        momentum,
+        eps,
     )
     if training:
         axes = (0, *range(2, x.ndim))  # every axis but the channels'
@@ -68,7 +83,13 @@ def batch_norm_forward(
     if bias is not None:
         y = y + per_channel(bias, x)
     # Never hand out x_hat itself: the backward needs it unchanged.
-    return y.astype(x.dtype, copy=y is x_hat), (x_hat, invstd, weight, training, x.dtype)
+    return y.astype(x.dtype, copy=y is x_hat), (
+        x_hat,
+        invstd,
+        weight,
+        training,
+        x.dtype,
+    )
 
 
 def batch_norm_backward(dy, cache):
@@ -108,7 +129,9 @@ def batch_norm_backward(dy, cache):
 
     dx = dy
     if training:
-        m = max(1, math.prod(dy.shape[axis] for axis in axes))  # an empty batch has no dx
+        m = max(
+            1, math.prod(dy.shape[axis] for axis in axes)
+        )  # an empty batch has no dx
         dx = dy - per_channel(dbias / m, dy) - x_hat * per_channel(dweight / m, dy)
     scale = invstd if weight is None else invstd * per_channel(weight, dy)
     dx = (dx * scale).astype(dtype)
@@ -116,7 +139,14 @@ def batch_norm_backward(dy, cache):
 
 
 def batch_norm(
-    x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
+    x,
+    running_mean,
+    running_var,
+    weight=None,
+    bias=None,
+    training=False,
+    momentum=0.1,
+    eps=1e-5,
 ):
     """Batch normalization over all axes but axis 1.
 
@@ -161,5 +191,7 @@ def batch_norm(
     array([[-1., -1.],
            [ 1.,  1.]])
     """
-    y, _ = batch_norm_forward(x, running_mean, running_var, weight, bias, training, momentum, eps)
+    y, _ = batch_norm_forward(
+        x, running_mean, running_var, weight, bias, training, momentum, eps
+    )
     return y

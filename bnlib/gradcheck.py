@@ -7,7 +7,12 @@ a random `weight`. With ``sum(y)``, or with all weights 1, wrong backwards pass 
 
 import numpy as np
 
-__all__ = ["GradcheckError", "directional_derivative", "gradcheck", "numerical_gradient"]
+__all__ = [
+    "GradcheckError",
+    "directional_derivative",
+    "gradcheck",
+    "numerical_gradient",
+]
 
 
 class GradcheckError(AssertionError):
@@ -63,7 +68,9 @@ def directional_derivative(loss, x, direction, step=1e-6):
     return (loss(x + step * direction) - loss(x - step * direction)) / (2 * step)
 
 
-def gradcheck(loss, x, gradient, *, directions=None, step=1e-6, rtol=1e-6, atol=1e-7, rng=None):
+def gradcheck(
+    loss, x, gradient, *, directions=None, step=1e-6, rtol=1e-6, atol=1e-7, rng=None
+):
     """Compare an analytic gradient of ``loss(x)`` with the numerical one.
 
     Parameters
@@ -102,9 +109,13 @@ def gradcheck(loss, x, gradient, *, directions=None, step=1e-6, rtol=1e-6, atol=
     True
     """
     if x.dtype != np.float64 or gradient.dtype != np.float64:
-        raise TypeError(f"gradcheck: expected float64 arrays, got {x.dtype} and {gradient.dtype}")
+        raise TypeError(
+            f"gradcheck: expected float64 arrays, got {x.dtype} and {gradient.dtype}"
+        )
     if x.shape != gradient.shape:
-        raise ValueError(f"gradcheck: expected gradient of shape {x.shape}, got {gradient.shape}")
+        raise ValueError(
+            f"gradcheck: expected gradient of shape {x.shape}, got {gradient.shape}"
+        )
     if directions is None:
         numerical, analytic = numerical_gradient(loss, x, step), gradient
     else:
@@ -115,7 +126,9 @@ def gradcheck(loss, x, gradient, *, directions=None, step=1e-6, rtol=1e-6, atol=
     difference = np.abs(numerical - analytic)
     allowed = atol + rtol * np.abs(numerical).max(initial=0)
     if not (difference <= allowed).all():  # NaN fails here too
-        worst = np.unravel_index(np.argmax(np.nan_to_num(difference, nan=np.inf)), difference.shape)
+        worst = np.unravel_index(
+            np.argmax(np.nan_to_num(difference, nan=np.inf)), difference.shape
+        )
         raise GradcheckError(
             f"gradient check failed at {tuple(map(int, worst))}: analytic {analytic[worst]:.10g}, "
             f"numerical {numerical[worst]:.10g}, allowed difference {allowed:.3g}"

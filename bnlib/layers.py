@@ -33,8 +33,12 @@ def _uniform(shape, fan_in, dtype, rng):
 def _pair(call, name, value, least):
     """Return an int, or a pair of them, as a pair; raise unless both are at least `least`."""
     pair = (value, value) if isinstance(value, (int, np.integer)) else tuple(value)
-    if len(pair) != 2 or not all(isinstance(v, (int, np.integer)) and v >= least for v in pair):
-        raise ValueError(f"{call}: expected {name} as an int >= {least} or a pair, got {value}")
+    if len(pair) != 2 or not all(
+        isinstance(v, (int, np.integer)) and v >= least for v in pair
+    ):
+        raise ValueError(
+            f"{call}: expected {name} as an int >= {least} or a pair, got {value}"
+        )
     return pair
 
 
@@ -57,7 +61,9 @@ class Linear(Module):
         Both drawn from U(−1/√in_features, 1/√in_features).
     """
 
-    def __init__(self, in_features, out_features, bias=True, *, dtype=np.float32, rng=None):
+    def __init__(
+        self, in_features, out_features, bias=True, *, dtype=np.float32, rng=None
+    ):
         super().__init__()
         check_positive_int("Linear", "in_features", in_features)
         check_positive_int("Linear", "out_features", out_features)
@@ -126,7 +132,9 @@ class Conv2d(Module):
         self.padding = _pair("Conv2d", "padding", padding, 0)
         dtype = check_param_dtype("Conv2d", dtype)
         fan_in = in_channels * kernel_size[0] * kernel_size[1]
-        self.weight = _uniform((out_channels, in_channels, *kernel_size), fan_in, dtype, rng)
+        self.weight = _uniform(
+            (out_channels, in_channels, *kernel_size), fan_in, dtype, rng
+        )
         self.bias = _uniform((out_channels,), fan_in, dtype, rng) if bias else None
 
     def extra_repr(self):
@@ -140,7 +148,9 @@ class Conv2d(Module):
     def forward(self, x):
         """Return the convolution, of shape (N, out_channels, Ho, Wo)."""
         bias = None if self.bias is None else self.bias.data
-        y, self.cache = F.conv2d_forward(x, self.weight.data, bias, self.stride, self.padding)
+        y, self.cache = F.conv2d_forward(
+            x, self.weight.data, bias, self.stride, self.padding
+        )
         return y
 
     def backward(self, dy):

@@ -66,7 +66,9 @@ class Module:
     def saved_cache(self):
         """Return what the last forward stored; ValueError if there was none."""
         if self.cache is None:
-            raise ValueError(f"{type(self).__name__}.backward: expected a forward call first")
+            raise ValueError(
+                f"{type(self).__name__}.backward: expected a forward call first"
+            )
         return self.cache
 
     def children(self):
@@ -144,7 +146,10 @@ class Module:
         TypeError, ValueError
             If a value is not of the target's kind (floating, integer) or shape.
         """
-        call, targets = f"{type(self).__name__}.load_state_dict", dict(self.named_state())
+        call, targets = (
+            f"{type(self).__name__}.load_state_dict",
+            dict(self.named_state()),
+        )
         missing = [name for name in targets if name not in state]
         unexpected = [name for name in state if name not in targets]
         if missing or unexpected:
@@ -152,7 +157,10 @@ class Module:
         values = {name: np.asarray(state[name]) for name in targets}
         for name, target in targets.items():
             floating = values[name].dtype in FLOATS
-            if floating != (target.dtype in FLOATS) or values[name].dtype.kind not in "fiu":
+            if (
+                floating != (target.dtype in FLOATS)
+                or values[name].dtype.kind not in "fiu"
+            ):
                 raise TypeError(
                     f"{call}: expected {name} of dtype {target.dtype}, got {values[name].dtype}"
                 )
@@ -186,7 +194,9 @@ class Sequential(Module):
         super().__init__()
         for i, layer in enumerate(layers):
             if not isinstance(layer, Module):
-                raise TypeError(f"Sequential: expected modules, got {type(layer).__name__} at {i}")
+                raise TypeError(
+                    f"Sequential: expected modules, got {type(layer).__name__} at {i}"
+                )
         self.layers = layers
 
     def __getitem__(self, i):

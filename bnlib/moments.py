@@ -115,7 +115,9 @@ def merge_moments(count_a, mean_a, var_a, count_b, mean_b, var_b):
     (4, np.float64(2.0), np.float64(2.0))
     """
     if min(count_a, count_b) < 0 or count_a + count_b == 0:
-        raise ValueError(f"merge_moments: expected counts >= 0, got {count_a} and {count_b}")
+        raise ValueError(
+            f"merge_moments: expected counts >= 0, got {count_a} and {count_b}"
+        )
     if count_a == 0:
         return count_b, mean_b, var_b
     if count_b == 0:

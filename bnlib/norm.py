@@ -7,9 +7,8 @@ import numpy as np
 
 from bnlib import functional as F
 from bnlib._checks import (
+    check_channels,
     check_eps,
-    check_floats,
-    check_ndim,
     check_param_dtype,
     check_positive_int,
     check_probability,
@@ -20,7 +19,7 @@ __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "GroupNorm", "LayerNorm"
 
 
 class _Norm(Module):
-    """What all normalization layers share: a scale γ, a shift β, and their gradients."""
+    """What all normalization layers share: a scale γ, a shift β, and a backward."""
 
     def __init__(self, shape, eps, affine, bias, dtype):
         super().__init__()
@@ -34,11 +33,15 @@ class _Norm(Module):
         """Return the arrays of weight and bias, None where there is none."""
         return [None if p is None else p.data for p in (self.weight, self.bias)]
 
-    def add_gradients(self, dweight, dbias):
-        """Add to the gradients of weight and bias, where there are any."""
-        for parameter, gradient in ((self.weight, dweight), (self.bias, dbias)):
+    def backward(self, dy):
+        """Return dx; add to the gradients of weight and bias, where there are any."""
+        dx, *gradients = self.gradients(dy, self.saved_cache())
+        for parameter, gradient in zip(
+            (self.weight, self.bias), gradients, strict=True
+        ):
             if parameter is not None:
                 parameter.grad += gradient
+        return dx
 
 
 class _BatchNorm(_Norm):
@@ -46,6 +49,7 @@ class _BatchNorm(_Norm):
 
     ranks = ()
     buffer_names = ("running_mean", "running_var", "num_batches_tracked")
+    gradients = staticmethod(F.batch_norm_backward)
 
     def __init__(
         self,
@@ -80,11 +84,7 @@ class _BatchNorm(_Norm):
 
     def forward(self, x):
         """Normalize with the batch's statistics in training, the running ones in evaluation."""
-        name = type(self).__name__
-        check_floats(name, "x", x)
-        check_ndim(name, x, self.ranks)
-        if x.shape[1] != self.num_features:
-            raise ValueError(f"{name}: expected {self.num_features} channels, got shape {x.shape}")
+        check_channels(type(self).__name__, x, self.num_features, self.ranks)
         tracking = self.training and self.track_running_stats
         momentum = self.momentum
         if momentum is None:  # cumulative: each of n batches weighs 1/n
@@ -97,12 +97,6 @@ class _BatchNorm(_Norm):
         if tracking and x.size:
             self.num_batches_tracked += 1
         return y
-
-    def backward(self, dy):
-        """Return dx; add to the gradients of weight and bias."""
-        dx, dweight, dbias = F.batch_norm_backward(dy, self.saved_cache())
-        self.add_gradients(dweight, dbias)
-        return dx
 
 
 class BatchNorm1d(_BatchNorm):
@@ -208,8 +202,16 @@ class LayerNorm(_Norm):
            [-1.,  1.]], dtype=float32)
     """
 
+    gradients = staticmethod(F.layer_norm_backward)
+
     def __init__(
-        self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True, *, dtype=np.float32
+        self,
+        normalized_shape,
+        eps=1e-5,
+        elementwise_affine=True,
+        bias=True,
+        *,
+        dtype=np.float32,
     ):
         if isinstance(normalized_shape, (int, np.integer)):
             normalized_shape = (normalized_shape,)
@@ -229,12 +231,6 @@ class LayerNorm(_Norm):
             x, self.normalized_shape, *self.affine_data(), self.eps
         )
         return y
-
-    def backward(self, dy):
-        """Return dx; add to the gradients of weight and bias."""
-        dx, dweight, dbias = F.layer_norm_backward(dy, self.saved_cache())
-        self.add_gradients(dweight, dbias)
-        return dx
 
 
 class GroupNorm(_Norm):
@@ -265,8 +261,17 @@ class GroupNorm(_Norm):
     array([[-1.,  1., -1.,  1.]], dtype=float32)
     """
 
+    gradients = staticmethod(F.group_norm_backward)
+
     def __init__(
-        self, num_groups, num_channels, eps=1e-5, affine=True, bias=True, *, dtype=np.float32
+        self,
+        num_groups,
+        num_channels,
+        eps=1e-5,
+        affine=True,
+        bias=True,
+        *,
+        dtype=np.float32,
     ):
         check_positive_int("GroupNorm", "num_groups", num_groups)
         check_positive_int("GroupNorm", "num_channels", num_channels)
@@ -281,18 +286,14 @@ class GroupNorm(_Norm):
     def extra_repr(self):
         """Return the arguments that `repr` shows."""
         affine = self.weight is not None
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={affine}"
+        return (
+            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={affine}"
+        )
 
     def forward(self, x):
         """Normalize each group of each sample."""
-        check_floats("GroupNorm", "x", x)
-        if x.ndim < 2 or x.shape[1] != self.num_channels:
-            raise ValueError(f"GroupNorm: expected {self.num_channels} channels, got {x.shape}")
-        y, self.cache = F.group_norm_forward(x, self.num_groups, *self.affine_data(), self.eps)
+        check_channels("GroupNorm", x, self.num_channels)
+        y, self.cache = F.group_norm_forward(
+            x, self.num_groups, *self.affine_data(), self.eps
+        )
         return y
-
-    def backward(self, dy):
-        """Return dx; add to the gradients of weight and bias."""
-        dx, dweight, dbias = F.group_norm_backward(dy, self.saved_cache())
-        self.add_gradients(dweight, dbias)
-        return dx

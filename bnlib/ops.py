@@ -44,7 +44,9 @@ def per_channel(a, x):
     >>> per_channel(np.ones(3), np.ones((2, 3, 4, 4))).shape
     (1, 3, 1, 1)
     """
-    return a.reshape(1, -1, *[1] * (x.ndim - 2)).astype(compute_dtype(x.dtype), copy=False)
+    return a.reshape(1, -1, *[1] * (x.ndim - 2)).astype(
+        compute_dtype(x.dtype), copy=False
+    )
 
 
 def linear_forward(x, weight, bias=None):
@@ -68,7 +70,9 @@ def linear_forward(x, weight, bias=None):
     """
     check_floats("linear", "x", x)
     if x.ndim != 2 or x.shape[1] != weight.shape[1]:
-        raise ValueError(f"linear: expected x of shape (N, {weight.shape[1]}), got {x.shape}")
+        raise ValueError(
+            f"linear: expected x of shape (N, {weight.shape[1]}), got {x.shape}"
+        )
     check_vector("linear", "weight", weight, weight.shape, x.dtype)
     check_vector("linear", "bias", bias, weight.shape[:1], x.dtype)
     y = x @ weight.T
@@ -179,7 +183,9 @@ def cross_entropy_forward(logits, target):
     check_floats("cross_entropy", "logits", logits)
     target = np.asarray(target)
     if not np.issubdtype(target.dtype, np.integer):
-        raise TypeError(f"cross_entropy: expected target of an integer dtype, got {target.dtype}")
+        raise TypeError(
+            f"cross_entropy: expected target of an integer dtype, got {target.dtype}"
+        )
     if logits.ndim != 2 or target.shape != logits.shape[:1] or len(target) == 0:
         raise ValueError(
             f"cross_entropy: expected logits of shape (N, K) and target of shape (N,), N > 0, "

@@ -12,7 +12,9 @@ class _Optimizer:
 
     def __init__(self, params, **defaults):
         params = list(params)
-        groups = params if params and isinstance(params[0], dict) else [{"params": params}]
+        groups = (
+            params if params and isinstance(params[0], dict) else [{"params": params}]
+        )
         self.param_groups = []
         seen = set()
         for group in groups:
@@ -32,14 +34,18 @@ class _Optimizer:
                 seen.add(id(parameter))
             self.param_groups.append(group)
         if not seen:
-            raise ValueError(f"{type(self).__name__}: expected at least one Parameter, got none")
+            raise ValueError(
+                f"{type(self).__name__}: expected at least one Parameter, got none"
+            )
         self.state = {}
 
     def check(self, group):
         """Raise ValueError if a setting of the group is negative."""
         for name in ("lr", "weight_decay"):
             if not group[name] >= 0:
-                raise ValueError(f"{type(self).__name__}: expected {name} >= 0, got {group[name]}")
+                raise ValueError(
+                    f"{type(self).__name__}: expected {name} >= 0, got {group[name]}"
+                )
 
     def zero_grad(self):
         """Set the gradient of every parameter to 0."""
@@ -84,13 +90,19 @@ class SGD(_Optimizer):
 
     def __init__(self, params, lr=1e-3, momentum=0.0, weight_decay=0.0, nesterov=False):
         super().__init__(
-            params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov
+            params,
+            lr=lr,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            nesterov=nesterov,
         )
 
     def check(self, group):
         """Raise ValueError if a setting of the group is out of range."""
         super().check(group)
-        if not 0 <= group["momentum"] <= 1 or (group["nesterov"] and group["momentum"] == 0):
+        if not 0 <= group["momentum"] <= 1 or (
+            group["nesterov"] and group["momentum"] == 0
+        ):
             raise ValueError(
                 f"SGD: expected momentum from 0 to 1, above 0 with nesterov, "
                 f"got {group['momentum']}"
@@ -106,7 +118,11 @@ class SGD(_Optimizer):
         else:
             state["velocity"] *= momentum
             state["velocity"] += gradient
-        return gradient + momentum * state["velocity"] if group["nesterov"] else state["velocity"]
+        return (
+            gradient + momentum * state["velocity"]
+            if group["nesterov"]
+            else state["velocity"]
+        )
 
 
 class Adam(_Optimizer):
@@ -146,7 +162,9 @@ class Adam(_Optimizer):
     def direction(self, gradient, state, group):
         """Return the bias-corrected mean gradient over the root of its mean square."""
         if not state:
-            state.update(steps=0, mean=np.zeros_like(gradient), square=np.zeros_like(gradient))
+            state.update(
+                steps=0, mean=np.zeros_like(gradient), square=np.zeros_like(gradient)
+            )
         beta1, beta2 = group["betas"]
         state["steps"] += 1
         state["mean"] += (1 - beta1) * (gradient - state["mean"])

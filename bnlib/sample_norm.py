@@ -11,7 +11,12 @@ import math
 
 import numpy as np
 
-from bnlib._checks import check_gradient, check_group_norm, check_layer_norm, compute_dtype
+from bnlib._checks import (
+    check_gradient,
+    check_group_norm,
+    check_layer_norm,
+    compute_dtype,
+)
 from bnlib.moments import center, moments
 from bnlib.ops import per_channel
 
@@ -69,7 +74,9 @@ def normalize_backward(dx_hat, x_hat, invstd, axes):
     """
     along_one = dx_hat.mean(axes, dtype=np.float64, keepdims=True)
     along_x_hat = (dx_hat * x_hat).mean(axes, dtype=np.float64, keepdims=True)
-    dx = dx_hat - along_one.astype(x_hat.dtype) - x_hat * along_x_hat.astype(x_hat.dtype)
+    dx = (
+        dx_hat - along_one.astype(x_hat.dtype) - x_hat * along_x_hat.astype(x_hat.dtype)
+    )
     return dx * invstd
 
 
@@ -145,7 +152,13 @@ def group_norm_forward(x, num_groups, weight=None, bias=None, eps=1e-5):
     x_hat = x_hat.reshape(x.shape)
     y = x_hat if weight is None else x_hat * per_channel(weight, x)
     y = y if bias is None else y + per_channel(bias, x)
-    return y.astype(x.dtype, copy=y is x_hat), (x_hat, invstd, weight, groups.shape, x.dtype)
+    return y.astype(x.dtype, copy=y is x_hat), (
+        x_hat,
+        invstd,
+        weight,
+        groups.shape,
+        x.dtype,
+    )
 
 
 def group_norm_backward(dy, cache):
