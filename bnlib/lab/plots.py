@@ -1,0 +1,243 @@
+"""The book's one figure style: colours, curves with bands, labels on the lines, picture sheets."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.text import Text
+from scipy.optimize import isotonic_regression
+
+__all__ = ["COLORS", "STYLE", "band", "label_lines", "set_style", "sheet"]
+
+COLORS = {
+    "none": "#606060",
+    "batch": "#0072B2",
+    "layer": "#C04800",
+    "group": "#009E73",
+    "instance": "#C36AA0",
+    "dropout": "#C48800",
+    "theory": "#000000",
+}
+"""One colour for each method, the same in the whole book.
+
+Okabe & Ito's palette, some of it darkened: at least 3:1 against white, and told apart with each of
+the three kinds of colour blindness.
+"""
+
+STYLE = {
+    "figure.figsize": (6.4, 3.4),
+    "figure.dpi": 100,
+    "figure.facecolor": "white",
+    "figure.constrained_layout.use": True,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.prop_cycle": plt.cycler(
+        color=[c for k, c in COLORS.items() if k != "theory"]
+    ),
+    "axes.edgecolor": "#808080",
+    "grid.color": "#E4E4E4",
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+    # A page 390 pixels wide shows a figure at about half its size: 13 points become 9 pixels.
+    "font.size": 13,
+    "axes.titlesize": 13,
+    "axes.labelsize": 13,
+    "xtick.labelsize": 12,
+    "ytick.labelsize": 12,
+    "legend.fontsize": 12,
+}
+"""The settings of matplotlib that `set_style` makes."""
+
+
+def set_style():
+    """Give every figure that follows the book's style. Call it in a notebook's first cell.
+
+    Examples
+    --------
+    >>> set_style()
+    >>> [float(side) for side in plt.rcParams["figure.figsize"]]
+    [6.4, 3.4]
+    """
+    plt.style.use(["default", STYLE])
+
+
+def band(ax, x, runs, label=None, color=None, *, percent=(0, 100), **line):
+    """Draw the median of several runs as a line, and their spread as a band.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Where to draw.
+    x : array_like of shape (steps,)
+        Horizontal positions.
+    runs : array_like of shape (seeds, steps)
+        One row per run.
+    label : str, optional
+        The line's label, for `label_lines`.
+    color : str, optional
+        A key of `COLORS`, or any colour. Default: the colour of `label`, if that is a key, else
+        the next one of the cycle.
+    percent : tuple of float
+        The percentiles between which the band lies. Default: from the lowest run to the highest.
+    **line
+        Further properties of the line, such as ``linestyle``.
+
+    Returns
+    -------
+    matplotlib.lines.Line2D
+        The median's line.
+
+    Raises
+    ------
+    ValueError
+        If `runs` is not of shape (seeds, len(x)).
+
+    Examples
+    --------
+    >>> fig, ax = plt.subplots()
+    >>> runs = np.arange(20.0).reshape(5, 4)
+    >>> band(ax, np.arange(4), runs, "batch").get_ydata()
+    array([ 8.,  9., 10., 11.])
+    >>> plt.close(fig)
+    """
+    runs = np.asarray(runs)
+    if runs.ndim != 2 or runs.shape[1] != len(x):
+        raise ValueError(
+            f"band: expected runs of shape (seeds, {len(x)}), got {runs.shape}"
+        )
+    color = color or label
+    if color not in COLORS and color == label:
+        color = None
+    (median,) = ax.plot(
+        x, np.median(runs, axis=0), label=label, color=COLORS.get(color, color), **line
+    )
+    low, high = np.percentile(runs, percent, axis=0)
+    ax.fill_between(x, low, high, color=median.get_color(), alpha=0.2, linewidth=0)
+    return median
+
+
+def label_lines(ax):
+    """Write each line's label at its right end, in its colour, instead of a legend.
+
+    Labels that would overlap move apart, no further than they must, and a thin lead then ties each
+    to its line. Call this last, when the limits and the axes' labels are set.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Axes with labelled lines.
+
+    Returns
+    -------
+    list of matplotlib.text.Annotation
+        The labels, from the lowest to the highest.
+
+    Examples
+    --------
+    >>> fig, ax = plt.subplots()
+    >>> for k, name in enumerate(["none", "batch"]):
+    ...     line = ax.plot([0, 1], [0, 1 + k / 1000], color=COLORS[name], label=name)
+    >>> [text.get_text() for text in label_lines(ax)]
+    ['none', 'batch']
+    >>> plt.close(fig)
+    """
+    figure = ax.get_figure(root=True)
+    figure.draw_without_rendering()  # the layout must be known before anything is measured
+    to_axes = ax.transAxes.inverted()
+    lines, ends = [], []
+    for line in ax.get_lines():
+        points = to_axes.transform(line.get_transform().transform(line.get_xydata()))
+        points = points[np.isfinite(points).all(axis=1)]
+        if len(points) and not line.get_label().startswith("_"):
+            lines.append(line)
+            ends.append(points[-1])
+    if not lines:
+        return []
+    order = np.argsort([y for _, y in ends], kind="stable")
+    lines, ends = [lines[i] for i in order], np.array(ends)[order]
+    ends[:, 1] = np.clip(ends[:, 1], 0, 1)
+
+    # Everything below is in fractions of the axes, where a layout that makes room keeps its order.
+    point = to_axes.transform(ax.bbox.p0 + figure.dpi / 72)
+    texts = [_label(ax, line, end) for line, end in zip(lines, ends, strict=True)]
+    height = (
+        np.array([Text.get_window_extent(t).height for t in texts]) / ax.bbox.height
+        + point[1]
+    )
+
+    # Moving labels apart by the least squares, order and distances kept, is an isotonic regression
+    # once the distances are taken out.
+    stack = np.concatenate([[0], np.cumsum((height[1:] + height[:-1]) / 2)])
+    place = (
+        isotonic_regression(ends[:, 1] - stack).x.clip(0, max(0, 1 - stack[-1])) + stack
+    )
+    column = ends[:, 0].max() + 8 * point[0]
+    for text, end, y in zip(texts, ends, place, strict=True):
+        text.set_position((column, y))
+        near = abs(y - end[1]) < 4 * point[1] and column - end[0] < 12 * point[0]
+        text.arrow_patch.set_visible(not near)
+    return texts
+
+
+def _label(ax, line, end):
+    """Write a line's label, with a lead to the line's end."""
+    # Thin strokes need more contrast than lines do: the same hue, darker.
+    ink = tuple(0.8 * channel for channel in to_rgb(line.get_color()))
+    lead = {
+        "arrowstyle": "-",
+        "color": ink,
+        "linewidth": 0.8,
+        "relpos": (0, 0.5),
+        "shrinkA": 0,
+    }
+    return ax.annotate(
+        line.get_label(),
+        end,
+        xycoords="axes fraction",
+        textcoords="axes fraction",
+        va="center",
+        color=ink,
+        arrowprops=lead,
+    )
+
+
+def sheet(ax, x, columns=10):
+    """Show pictures side by side, row after row.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Where to draw.
+    x : ndarray of shape (N, 1, H, W) or (N, 3, H, W)
+        Pictures in [0, 1], grey or in colour.
+    columns : int
+        Pictures per row. The last row is filled up with white.
+
+    Returns
+    -------
+    matplotlib.image.AxesImage
+        The sheet.
+
+    Raises
+    ------
+    ValueError
+        If `x` is not of one of these shapes.
+
+    Examples
+    --------
+    >>> fig, ax = plt.subplots()
+    >>> sheet(ax, np.zeros((7, 1, 8, 8)), columns=4).get_array().shape
+    (16, 32, 3)
+    >>> plt.close(fig)
+    """
+    if x.ndim != 4 or x.shape[1] not in (1, 3) or len(x) == 0:
+        raise ValueError(f"sheet: expected x of shape (N, 1 or 3, H, W), got {x.shape}")
+    n, _, height, width = x.shape
+    rows = -(-n // columns)
+    tiles = np.ones((rows * columns, 3, height, width))
+    tiles[:n] = x
+    tiles = tiles.reshape(rows, columns, 3, height, width).transpose(0, 3, 1, 4, 2)
+    ax.set_axis_off()
+    return ax.imshow(tiles.reshape(rows * height, columns * width, 3), vmin=0, vmax=1)
