@@ -13,7 +13,9 @@ import os
 import re
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"  # the kernels inherit it, and the numbers do not depend on the machine
+    os.environ[_name] = (
+        "1"  # the kernels inherit it, and the numbers do not depend on the machine
+    )
 os.environ["PYTHONHASHSEED"] = "0"
 os.environ.pop("MPLBACKEND", None)  # the kernel chooses the one that shows pictures
 
@@ -62,7 +64,9 @@ def stored_faults(item):
     if cell.execution_count is None:
         faults.append("the cell was never run")
     elif cell.execution_count != item.cell_num + 1:
-        faults.append(f"cell {item.cell_num + 1} has count {cell.execution_count}: out of order")
+        faults.append(
+            f"cell {item.cell_num + 1} has count {cell.execution_count}: out of order"
+        )
     texts = [cell.source]
     for output in cell.outputs:
         if output.output_type == "error" and not item.options["check_exception"]:
@@ -76,14 +80,18 @@ def stored_faults(item):
         if any(not ALT.search(tag) for tag in IMG.findall(html)):
             faults.append("a picture inside HTML has no alt text")
         texts += [output.get("text", ""), *output.get("traceback", [])]
-        texts += [IN_HTML.sub("", str(data[kind])) for kind in data if kind != "image/png"]
+        texts += [
+            IN_HTML.sub("", str(data[kind])) for kind in data if kind != "image/png"
+        ]
     if item.cell_num == 0:
         cells = item.parent.nb.cells
         texts += [other.source for other in cells if other.cell_type != "code"]
         code = "\n".join(other.source for other in cells if other.cell_type == "code")
         if not re.search(r"\bassert\b|\bclaim", code):
             faults.append("nothing in this notebook is asserted")
-    paths = sorted({match.group() for text in texts for match in MACHINE.finditer(text)})
+    paths = sorted(
+        {match.group() for text in texts for match in MACHINE.finditer(text)}
+    )
     if paths:
         faults.append(f"paths of a machine: {paths}")
     return faults
@@ -98,7 +106,9 @@ def picture_faults(stored, fresh):
     """Return how the pictures of two lists of outputs differ."""
     before, after = pictures(stored), pictures(fresh)
     if len(before) != len(after):
-        return [f"{len(before)} pictures are stored, and a fresh run gives {len(after)}"]
+        return [
+            f"{len(before)} pictures are stored, and a fresh run gives {len(after)}"
+        ]
     return [
         f"picture {number} differs from that of a fresh run"
         for number, pair in enumerate(zip(before, after, strict=True), start=1)
@@ -121,7 +131,9 @@ def decode(text):
     data = base64.b64decode(re.sub(r"[\\\s]", "", text))
     picture = Image.open(io.BytesIO(data)).convert("RGBA")
     white = Image.new("RGBA", picture.size, "white")
-    return np.asarray(Image.alpha_composite(white, picture).convert("RGB"), dtype=np.int16)
+    return np.asarray(
+        Image.alpha_composite(white, picture).convert("RGB"), dtype=np.int16
+    )
 
 
 def same_picture(a, b):
@@ -131,5 +143,7 @@ def same_picture(a, b):
 
 def within(a, b):
     """Return whether each pixel of `a` has a colour that `b` has nearby."""
-    low, high = (filtered(b, size=(3, 3, 1)) for filtered in (minimum_filter, maximum_filter))
+    low, high = (
+        filtered(b, size=(3, 3, 1)) for filtered in (minimum_filter, maximum_filter)
+    )
     return bool(np.all((a >= low - TOLERANCE) & (a <= high + TOLERANCE)))

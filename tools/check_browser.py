@@ -80,7 +80,9 @@ def check(page: Page, path: Path, name: str, shots: Path | None) -> list[str]:
     hear = {
         "console": lambda m: m.type == "error" and faults.append(f"console: {m.text}"),
         "pageerror": lambda error: faults.append(f"error: {error}"),
-        "requestfailed": lambda request: faults.append(f"request failed: {request.url}"),
+        "requestfailed": lambda request: faults.append(
+            f"request failed: {request.url}"
+        ),
         "request": lambda request: (
             request.url.startswith(("file:", "data:", "blob:"))
             or faults.append(f"request to elsewhere: {request.url}")
@@ -112,7 +114,9 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("html", type=Path, help="the folder of the built pages")
-    parser.add_argument("--only", default="", help="only pages whose path contains this")
+    parser.add_argument(
+        "--only", default="", help="only pages whose path contains this"
+    )
     parser.add_argument("--shots", type=Path, help="save screenshots in this folder")
     args = parser.parse_args()
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -120,7 +124,9 @@ def main() -> None:
         sys.exit("Chromium is needed; on Debian: apt-get install chromium")
     if args.shots:
         args.shots.mkdir(parents=True, exist_ok=True)
-    names = sorted(str(path.relative_to(args.html)) for path in args.html.rglob("*.html"))
+    names = sorted(
+        str(path.relative_to(args.html)) for path in args.html.rglob("*.html")
+    )
     skip = ("_static/", "index.html")  # no pages; a redirection to the first one
     names = [name for name in names if args.only in name and not name.startswith(skip)]
     if not names:

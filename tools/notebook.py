@@ -46,7 +46,9 @@ def canonical(notebook: NotebookNode) -> NotebookNode:
     seen: Counter[str] = Counter()
     cells = []
     for cell in notebook.cells:
-        metadata = {key: cell.metadata[key] for key in CELL_METADATA if cell.metadata.get(key)}
+        metadata = {
+            key: cell.metadata[key] for key in CELL_METADATA if cell.metadata.get(key)
+        }
         if cell.cell_type == "code":
             outputs = merge_streams(cell.outputs)
             new = nbformat.v4.new_code_cell(
@@ -83,9 +85,13 @@ def to_text(notebook: NotebookNode, suffix: str) -> str:
     del notebook.metadata["language_info"]
     notebook.metadata["jupytext"] = {"notebook_metadata_filter": "kernelspec,-jupytext"}
     text = jupytext.writes(notebook, FORMATS[suffix])
-    for before, after in zip(notebook.cells, canonical(parse(text, suffix)).cells, strict=True):
+    for before, after in zip(
+        notebook.cells, canonical(parse(text, suffix)).cells, strict=True
+    ):
         if before.id != after.id or before.metadata != after.metadata:
-            raise ValueError(f"this cell does not survive the way to {suffix}:\n{before.source}")
+            raise ValueError(
+                f"this cell does not survive the way to {suffix}:\n{before.source}"
+            )
     return text
 
 
@@ -114,8 +120,12 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("to-text", help="print a notebook as text")
     command.add_argument("notebook", type=Path)
-    command.add_argument("--py", action="store_true", help="py:percent instead of md:myst")
-    command = commands.add_parser("from-text", help="write a notebook from a .md or .py file")
+    command.add_argument(
+        "--py", action="store_true", help="py:percent instead of md:myst"
+    )
+    command = commands.add_parser(
+        "from-text", help="write a notebook from a .md or .py file"
+    )
     command.add_argument("text", type=Path)
     command.add_argument("notebook", type=Path)
     args = parser.parse_args()

@@ -51,7 +51,9 @@ def refresh(path: Path) -> None:
         cell.execution_count = count
         for output in cell.outputs:
             if output.get("name") == "stderr":
-                raise RuntimeError(f"this cell writes to stderr:\n{cell.source}\n\n{output.text}")
+                raise RuntimeError(
+                    f"this cell writes to stderr:\n{cell.source}\n\n{output.text}"
+                )
             if output.output_type == "execute_result":
                 output.execution_count = count
     write(notebook, path)
@@ -60,7 +62,9 @@ def refresh(path: Path) -> None:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("notebooks", nargs="*", type=Path, help="default: all under book/")
+    parser.add_argument(
+        "notebooks", nargs="*", type=Path, help="default: all under book/"
+    )
     paths = parser.parse_args().notebooks or sorted(BOOK.rglob("*.ipynb"))
     paths = [path for path in paths if ".ipynb_checkpoints" not in path.parts]
     prepare()
@@ -75,7 +79,9 @@ def main() -> None:
         else:
             print(f"{path}: {time.perf_counter() - start:.1f} s", flush=True)
     if failed:
-        sys.exit(f"{len(failed)} of {len(paths)} notebooks failed; they are left as they were.")
+        sys.exit(
+            f"{len(failed)} of {len(paths)} notebooks failed; they are left as they were."
+        )
 
 
 if __name__ == "__main__":
