@@ -5,7 +5,7 @@ A module's parameters, buffers and child modules are simply its attributes; noth
 
 import numpy as np
 
-from bnlib._checks import FLOATS
+from bnlib._checks import FLOATS, check_floats
 
 __all__ = ["Module", "Parameter", "Sequential"]
 
@@ -25,6 +25,7 @@ class Parameter:
     """
 
     def __init__(self, data):
+        check_floats("Parameter", "data", data)
         self.data = data
         self.grad = np.zeros_like(data)
 
@@ -95,6 +96,13 @@ class Module:
         """Yield each Parameter."""
         for _, parameter in self.named_parameters():
             yield parameter
+
+    def buffers(self):
+        """Yield each array that is saved beside the parameters, such as a running mean."""
+        for module in self.modules():
+            for name in module.buffer_names:
+                if getattr(module, name) is not None:
+                    yield getattr(module, name)
 
     def named_state(self, prefix=""):
         """Yield ``(name, array)`` for all that is saved: the arrays themselves, not copies."""
@@ -207,17 +215,23 @@ class Sequential(Module):
         return len(self.layers)
 
     def __repr__(self):
-        lines = [f"  ({name}): {layer!r}\n" for name, layer in self.children()]
-        return f"Sequential(\n{''.join(lines)})"
+        lines = [f"\n({name}): {layer!r}" for name, layer in self.children()]
+        return f"Sequential({''.join(lines)}".replace("\n", "\n  ") + "\n)"
 
     def children(self):
         """Yield ``(position, layer)``."""
         return ((str(i), layer) for i, layer in enumerate(self.layers))
 
     def forward(self, x):
-        """Run the layers in order."""
-        for layer in self.layers:
-            x = layer(x)
+        """Run the layers in order; if one of them raises, no buffer is changed."""
+        before = [(array, array.copy()) for array in self.buffers()]
+        try:
+            for layer in self.layers:
+                x = layer(x)
+        except Exception:
+            for array, value in before:
+                array[...] = value
+            raise
         return x
 
     def backward(self, dy):
