@@ -98,9 +98,9 @@ def gradcheck(
     Raises
     ------
     GradcheckError
-        If they differ, or one of them is NaN. The message shows the worst pair.
+        If they differ, or one of them is NaN or infinite. The message shows the worst pair.
     TypeError, ValueError
-        If `x` or `gradient` is not float64, or their shapes differ.
+        If `x` or `gradient` is not float64, their shapes differ, or there is no direction.
 
     Examples
     --------
@@ -116,6 +116,8 @@ def gradcheck(
         raise ValueError(
             f"gradcheck: expected gradient of shape {x.shape}, got {gradient.shape}"
         )
+    if directions is not None and directions < 1:
+        raise ValueError(f"gradcheck: expected directions >= 1, got {directions}")
     if directions is None:
         numerical, analytic = numerical_gradient(loss, x, step), gradient
     else:
@@ -125,7 +127,7 @@ def gradcheck(
         analytic = np.array([np.vdot(gradient, v) for v in vs])
     difference = np.abs(numerical - analytic)
     allowed = atol + rtol * np.abs(numerical).max(initial=0)
-    if not (difference <= allowed).all():  # NaN fails here too
+    if not ((difference <= allowed) & (difference < np.inf)).all():  # NaN fails too
         worst = np.unravel_index(
             np.argmax(np.nan_to_num(difference, nan=np.inf)), difference.shape
         )
