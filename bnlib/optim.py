@@ -12,17 +12,19 @@ class _Optimizer:
 
     def __init__(self, params, **defaults):
         params = list(params)
-        groups = (
-            params if params and isinstance(params[0], dict) else [{"params": params}]
-        )
+        grouped = any(isinstance(item, dict) for item in params)
+        groups = params if grouped else [{"params": params}]
         self.param_groups = []
         seen = set()
         for group in groups:
-            unknown = set(group) - {"params"} - set(defaults)
-            if unknown or "params" not in group:
+            if (
+                not isinstance(group, dict)
+                or "params" not in group
+                or not set(group) <= {"params", *defaults}
+            ):
                 raise ValueError(
-                    f"{type(self).__name__}: expected a group with params and any of "
-                    f"{list(defaults)}, got {list(group)}"
+                    f"{type(self).__name__}: expected a group as a dict with params and any "
+                    f"of {list(defaults)}, got {group}"
                 )
             group = {**defaults, **group, "params": list(group["params"])}
             self.check(group)
@@ -153,9 +155,13 @@ class Adam(_Optimizer):
     def check(self, group):
         """Raise ValueError if a setting of the group is out of range."""
         super().check(group)
-        if not all(0 <= beta < 1 for beta in group["betas"]) or not group["eps"] >= 0:
+        if (
+            np.shape(group["betas"]) != (2,)
+            or not all(0 <= beta < 1 for beta in group["betas"])
+            or not group["eps"] >= 0
+        ):
             raise ValueError(
-                f"Adam: expected betas in [0, 1) and eps >= 0, "
+                f"Adam: expected two betas in [0, 1) and eps >= 0, "
                 f"got {group['betas']} and {group['eps']}"
             )
 
