@@ -39,6 +39,14 @@ def check_vector(call, name, a, shape, dtype):
         )
 
 
+def check_weight(call, weight, ndim, dtype):
+    """Raise unless `weight` is an array of `ndim` axes and of `dtype`."""
+    check_floats(call, "weight", weight)
+    check_vector(call, "weight", weight, weight.shape, dtype)
+    if weight.ndim != ndim:
+        raise ValueError(f"{call}: expected {ndim}-D weight, got shape {weight.shape}")
+
+
 def check_channels(call, x, channels, ranks=None):
     """Raise unless `x` is a floating array with `channels` channels and one of `ranks` axes."""
     check_floats(call, "x", x)
@@ -50,7 +58,11 @@ def check_channels(call, x, channels, ranks=None):
 
 
 def check_eps(call, eps):
-    """Raise ValueError unless `eps` is a positive finite number."""
+    """Raise unless `eps` is a positive finite number."""
+    if not isinstance(eps, (int, float, np.number)):
+        raise TypeError(
+            f"{call}: expected eps to be a number, got {type(eps).__name__}"
+        )
     if not 0 < eps < float("inf"):
         raise ValueError(f"{call}: expected eps > 0, got {eps}")
 
@@ -63,6 +75,18 @@ def check_positive_int(call, name, value):
         )
     if value < 1:
         raise ValueError(f"{call}: expected {name} >= 1, got {value}")
+
+
+def check_pair(call, name, value, least):
+    """Return an int, or a pair of them, as a pair; raise unless both are at least `least`."""
+    pair = (value, value) if isinstance(value, (int, np.integer)) else value
+    if np.shape(pair) != (2,) or not all(
+        isinstance(v, (int, np.integer)) and v >= least for v in pair
+    ):
+        raise ValueError(
+            f"{call}: expected {name} as an int >= {least} or a pair, got {value}"
+        )
+    return tuple(pair)
 
 
 def check_probability(call, name, value):
@@ -128,14 +152,21 @@ def check_batch_norm(
         )
 
 
-def check_layer_norm(call, x, normalized_shape, weight, bias, eps):
-    """Check all arguments of a layer normalization; see `bnlib.functional.layer_norm`."""
-    check_floats(call, "x", x)
-    shape = normalized_shape
+def check_normalized_shape(call, shape):
+    """Raise unless `shape` is a tuple of at least one positive integer."""
     if not isinstance(shape, (tuple, list)) or len(shape) == 0:
         raise ValueError(
             f"{call}: expected normalized_shape as a tuple of ints, got {shape!r}"
         )
+    for size in shape:
+        check_positive_int(call, "normalized_shape", size)
+
+
+def check_layer_norm(call, x, normalized_shape, weight, bias, eps):
+    """Check all arguments of a layer normalization; see `bnlib.functional.layer_norm`."""
+    check_floats(call, "x", x)
+    check_normalized_shape(call, normalized_shape)
+    shape = normalized_shape
     if x.shape[-len(shape) :] != tuple(shape):
         raise ValueError(
             f"{call}: expected x with last axes {tuple(shape)}, got shape {x.shape}"

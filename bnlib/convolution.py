@@ -6,7 +6,7 @@ are found in `bnlib.functional` too.
 
 import numpy as np
 
-from bnlib._checks import check_floats, check_gradient, check_vector
+from bnlib._checks import check_floats, check_gradient, check_vector, check_weight
 from bnlib.ops import per_channel
 
 __all__ = [
@@ -57,6 +57,7 @@ def conv2d_forward(x, weight, bias=None, stride=(1, 1), padding=(0, 0)):
         If a dtype or shape does not fit, or the kernel is larger than the padded image.
     """
     check_floats("conv2d", "x", x)
+    check_weight("conv2d", weight, 4, x.dtype)
     out, C, kH, kW = weight.shape
     pH, pW = padding
     if (
@@ -69,7 +70,6 @@ def conv2d_forward(x, weight, bias=None, stride=(1, 1), padding=(0, 0)):
             f"conv2d: expected x of shape (N, {C}, H >= {kH - 2 * pH}, W >= {kW - 2 * pW}), "
             f"got {x.shape}"
         )
-    check_vector("conv2d", "weight", weight, weight.shape, x.dtype)
     check_vector("conv2d", "bias", bias, (out,), x.dtype)
     padded = np.pad(x, ((0, 0), (0, 0), (pH, pH), (pW, pW))) if pH or pW else x
     patches = windows(padded, (kH, kW), stride)  # (N, C, kH, kW, Ho, Wo)
@@ -131,14 +131,14 @@ def max_pool2d_forward(x, kernel_size, stride):
     patches = patches.reshape(N, C, kH * kW, Ho, Wo)
     winner = patches.argmax(2)  # the first of equals, as in PyTorch
     y = np.take_along_axis(patches, winner[:, :, None], 2)[:, :, 0]
-    return y, (winner, x.shape, kernel_size, stride)
+    return y, (winner, x.shape, x.dtype, kernel_size, stride)
 
 
 def max_pool2d_backward(dy, cache):
     """Gradient of `max_pool2d_forward`: each value goes to the pixel that won its window."""
-    winner, shape, (kH, kW), stride = cache
-    check_gradient("max_pool2d_backward", dy, winner.shape, dy.dtype)
-    dx = np.zeros(shape, dy.dtype)
+    winner, shape, dtype, (kH, kW), stride = cache
+    check_gradient("max_pool2d_backward", dy, winner.shape, dtype)
+    dx = np.zeros(shape, dtype)
     Ho, Wo = winner.shape[2:]
     for k in range(kH * kW):
         i, j = divmod(k, kW)

@@ -7,7 +7,14 @@ numbers come from the `numpy.random.Generator` that the caller passes, or from a
 import numpy as np
 
 from bnlib import functional as F
-from bnlib._checks import check_param_dtype, check_positive_int, check_probability
+from bnlib._checks import (
+    check_floats,
+    check_gradient,
+    check_pair,
+    check_param_dtype,
+    check_positive_int,
+    check_probability,
+)
 from bnlib.module import Module, Parameter
 
 __all__ = [
@@ -28,18 +35,6 @@ def _uniform(shape, fan_in, dtype, rng):
     rng = np.random.default_rng() if rng is None else rng
     bound = 1 / np.sqrt(fan_in)
     return Parameter(rng.uniform(-bound, bound, shape).astype(dtype))
-
-
-def _pair(call, name, value, least):
-    """Return an int, or a pair of them, as a pair; raise unless both are at least `least`."""
-    pair = (value, value) if isinstance(value, (int, np.integer)) else tuple(value)
-    if len(pair) != 2 or not all(
-        isinstance(v, (int, np.integer)) and v >= least for v in pair
-    ):
-        raise ValueError(
-            f"{call}: expected {name} as an int >= {least} or a pair, got {value}"
-        )
-    return pair
 
 
 class Linear(Module):
@@ -127,9 +122,9 @@ class Conv2d(Module):
         super().__init__()
         check_positive_int("Conv2d", "in_channels", in_channels)
         check_positive_int("Conv2d", "out_channels", out_channels)
-        kernel_size = _pair("Conv2d", "kernel_size", kernel_size, 1)
-        self.stride = _pair("Conv2d", "stride", stride, 1)
-        self.padding = _pair("Conv2d", "padding", padding, 0)
+        kernel_size = check_pair("Conv2d", "kernel_size", kernel_size, 1)
+        self.stride = check_pair("Conv2d", "stride", stride, 1)
+        self.padding = check_pair("Conv2d", "padding", padding, 0)
         dtype = check_param_dtype("Conv2d", dtype)
         fan_in = in_channels * kernel_size[0] * kernel_size[1]
         self.weight = _uniform(
@@ -174,9 +169,9 @@ class MaxPool2d(Module):
 
     def __init__(self, kernel_size, stride=None):
         super().__init__()
-        self.kernel_size = _pair("MaxPool2d", "kernel_size", kernel_size, 1)
+        self.kernel_size = check_pair("MaxPool2d", "kernel_size", kernel_size, 1)
         stride = kernel_size if stride is None else stride
-        self.stride = _pair("MaxPool2d", "stride", stride, 1)
+        self.stride = check_pair("MaxPool2d", "stride", stride, 1)
 
     def extra_repr(self):
         """Return the arguments that `repr` shows."""
@@ -266,12 +261,18 @@ class Flatten(Module):
 
     def forward(self, x):
         """Return x as a matrix with one row a sample."""
-        self.cache = x.shape
-        return x.reshape(x.shape[0], int(np.prod(x.shape[1:])))
+        check_floats("Flatten", "x", x)
+        if x.ndim < 2:
+            raise ValueError(f"Flatten: expected at least 2-D input, got {x.shape}")
+        y = x.reshape(x.shape[0], int(np.prod(x.shape[1:])))
+        self.cache = x.shape, y.shape, x.dtype
+        return y
 
     def backward(self, dy):
         """Return dy in the shape of x."""
-        return dy.reshape(self.saved_cache())
+        x_shape, y_shape, dtype = self.saved_cache()
+        check_gradient("Flatten.backward", dy, y_shape, dtype)
+        return dy.reshape(x_shape)
 
 
 class CrossEntropyLoss(Module):

@@ -9,6 +9,7 @@ from bnlib import functional as F
 from bnlib._checks import (
     check_channels,
     check_eps,
+    check_normalized_shape,
     check_param_dtype,
     check_positive_int,
     check_probability,
@@ -79,7 +80,8 @@ class _BatchNorm(_Norm):
         """Return the arguments that `repr` shows."""
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
-            f"affine={self.weight is not None}, track_running_stats={self.track_running_stats}"
+            f"affine={self.weight is not None}, bias={self.bias is not None}, "
+            f"track_running_stats={self.track_running_stats}"
         )
 
     def forward(self, x):
@@ -215,8 +217,7 @@ class LayerNorm(_Norm):
     ):
         if isinstance(normalized_shape, (int, np.integer)):
             normalized_shape = (normalized_shape,)
-        for size in normalized_shape:
-            check_positive_int("LayerNorm", "normalized_shape", size)
+        check_normalized_shape("LayerNorm", normalized_shape)
         self.normalized_shape = tuple(normalized_shape)
         super().__init__(self.normalized_shape, eps, elementwise_affine, bias, dtype)
 

@@ -6,7 +6,14 @@ are found in `bnlib.functional` too.
 
 import numpy as np
 
-from bnlib._checks import check_floats, check_gradient, check_vector, compute_dtype
+from bnlib._checks import (
+    check_floats,
+    check_gradient,
+    check_probability,
+    check_vector,
+    check_weight,
+    compute_dtype,
+)
 
 __all__ = [
     "cross_entropy_backward",
@@ -69,11 +76,11 @@ def linear_forward(x, weight, bias=None):
         If a dtype or shape does not fit.
     """
     check_floats("linear", "x", x)
+    check_weight("linear", weight, 2, x.dtype)
     if x.ndim != 2 or x.shape[1] != weight.shape[1]:
         raise ValueError(
             f"linear: expected x of shape (N, {weight.shape[1]}), got {x.shape}"
         )
-    check_vector("linear", "weight", weight, weight.shape, x.dtype)
     check_vector("linear", "bias", bias, weight.shape[:1], x.dtype)
     y = x @ weight.T
     return (y if bias is None else y + bias), (x, weight)
@@ -87,15 +94,16 @@ def linear_backward(dy, cache):
 
 
 def relu_forward(x):
-    """``max(x, 0)``, elementwise; the cache is where x > 0."""
+    """``max(x, 0)``, elementwise; the cache is where x > 0, and the dtype."""
     check_floats("relu", "x", x)
-    return np.maximum(x, 0), x > 0
+    return np.maximum(x, 0), (x > 0, x.dtype)
 
 
 def relu_backward(dy, cache):
     """Gradient of `relu_forward`; at 0 it is 0."""
-    check_gradient("relu_backward", dy, cache.shape, dy.dtype)
-    return dy * cache
+    positive, dtype = cache
+    check_gradient("relu_backward", dy, positive.shape, dtype)
+    return dy * positive
 
 
 def sigmoid_forward(x):
@@ -144,8 +152,12 @@ def dropout_forward(x, p, rng):
     Srivastava et al. (2014), in the "inverted" form that needs nothing at inference.
     """
     check_floats("dropout", "x", x)
+    check_probability("dropout", "p", p)
+    if p == 0:  # as in evaluation: draws nothing
+        return x.copy(), np.ones_like(x)
     kept = rng.random(x.shape) >= p
-    mask = (kept / (1 - p) if p < 1 else np.zeros(x.shape)).astype(x.dtype)
+    scale = 1 / (1 - p) if p < 1 else 0
+    mask = (kept * scale).astype(x.dtype)
     return x * mask, mask
 
 
