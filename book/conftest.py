@@ -22,6 +22,7 @@ os.environ.pop("MPLBACKEND", None)  # the kernel chooses the one that shows pict
 import matplotlib.font_manager  # noqa: F401 (builds its cache of fonts here, not in a cell)
 import numpy as np
 import pytest
+from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
@@ -34,6 +35,14 @@ MACHINE = re.compile(
     r"(?<![\w.])(?:/(?:home|root|tmp|opt|usr|var|mnt|srv|work|workspace|Users|private)/"
     r"|[A-Z]:\\Users\\)[\w.\\/-]*"
 )
+
+
+def execute_as_jupyter_does(kernel, source, allow_stdin=False):
+    """Run a cell with history, without which a closing semicolon hides nothing."""
+    return kernel.kc.execute(source, allow_stdin=allow_stdin, stop_on_error=False)
+
+
+RunningKernel.execute_cell_input = execute_as_jupyter_does
 
 
 def pytest_collection_modifyitems(config):

@@ -113,6 +113,7 @@ PLANTS = {
         lambda cell: cell.outputs[0].update(text="1.4143\n"),
         "Cell outputs differ",
     ),
+    "hidden value": ("object();", {}, lambda cell: None, None),
     "healthy picture": (
         "display(Show(draw(9, 9, 99, 60)))",
         ALT,
