@@ -129,9 +129,8 @@ def batch_norm_backward(dy, cache):
 
     dx = dy
     if training:
-        m = max(
-            1, math.prod(dy.shape[axis] for axis in axes)
-        )  # an empty batch has no dx
+        # An empty batch has m = 0, and no dx either.
+        m = max(1, math.prod(dy.shape[axis] for axis in axes))
         dx = dy - per_channel(dbias / m, dy) - x_hat * per_channel(dweight / m, dy)
     scale = invstd if weight is None else invstd * per_channel(weight, dy)
     dx = (dx * scale).astype(dtype)
