@@ -1,0 +1,216 @@
+"""Modules: state that travels to PyTorch and back, modes, gradients, nesting."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from helpers import assert_close, to_torch
+
+import bnlib
+from bnlib import Sequential
+
+
+def dense(lib):
+    """Return the dense reference network, 784-128-64-10, of a library."""
+    return lib.Sequential(
+        lib.Linear(784, 128),
+        lib.BatchNorm1d(128),
+        lib.ReLU(),
+        lib.Linear(128, 64),
+        lib.BatchNorm1d(64),
+        lib.ReLU(),
+        lib.Linear(64, 10),
+    )
+
+
+def cnn(lib):
+    """Return a network for images of 64 × 64 × 3."""
+    return lib.Sequential(
+        lib.Conv2d(3, 32, 3, bias=False),
+        lib.BatchNorm2d(32),
+        lib.ReLU(),
+        lib.MaxPool2d(2),
+        lib.Conv2d(32, 8, 3, stride=2, padding=1),
+        lib.GroupNorm(2, 8),
+        lib.ReLU(),
+        lib.Sequential(
+            lib.Flatten(), lib.LayerNorm(8 * 16 * 16), lib.Linear(8 * 16 * 16, 10)
+        ),
+    )
+
+
+NETWORKS = pytest.mark.parametrize(
+    ("network", "shape"),
+    [(dense, (4, 784)), (cnn, (2, 3, 64, 64))],
+    ids=["dense", "cnn"],
+)
+
+
+@NETWORKS
+def test_state_dict_is_pytorchs(network, shape):
+    ours, theirs = network(bnlib).state_dict(), network(torch.nn).state_dict()
+    assert list(ours) == list(theirs)
+    for key, value in theirs.items():
+        assert ours[key].shape == tuple(value.shape)
+        assert ours[key].dtype == value.numpy().dtype
+    names = [name for name, _ in network(bnlib).named_parameters()]
+    assert names == [name for name, _ in network(torch.nn).named_parameters()]
+
+
+@NETWORKS
+def test_a_state_travels_to_bnlib_and_back_bit_by_bit(network, shape):
+    theirs, ours, again = network(torch.nn), network(bnlib), network(torch.nn)
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    with torch.no_grad():
+        theirs(to_torch(x))  # so that the running statistics are something
+    ours.load_state_dict(theirs.state_dict())
+    again.load_state_dict(
+        {key: torch.tensor(a) for key, a in ours.state_dict().items()}
+    )
+    for key, value in theirs.state_dict().items():
+        assert again.state_dict()[key].dtype == value.dtype
+        assert again.state_dict()[key].numpy().tobytes() == value.numpy().tobytes()
+    with torch.no_grad():
+        expected = theirs.eval()(to_torch(x))
+    assert_close(ours.eval()(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_loading_is_in_place():
+    net = dense(bnlib)
+    arrays = dict(net.named_state())
+    state = {key: np.full_like(value, 3) for key, value in net.state_dict().items()}
+    net.load_state_dict(state)
+    for key, array in net.named_state():
+        assert array is arrays[key]
+        assert (array == 3).all()
+        assert not np.shares_memory(array, state[key])
+
+
+def test_a_state_dict_is_a_copy():
+    net = dense(bnlib)
+    state = net.state_dict()
+    for key, array in net.named_state():
+        assert not np.shares_memory(array, state[key])
+    state["1.running_mean"] += 1
+    assert (net[1].running_mean == 0).all()
+
+
+def test_loading_casts_floats_and_takes_any_integer():
+    net = bnlib.BatchNorm1d(2)
+    state = {key: value.astype(np.float64) for key, value in net.state_dict().items()}
+    net.load_state_dict({**state, "num_batches_tracked": np.uint8(7)})
+    assert net.running_var.dtype == np.float32
+    assert net.num_batches_tracked == 7
+    assert net.num_batches_tracked.dtype == np.int64
+    wide = bnlib.BatchNorm1d(2, dtype=np.float64)
+    wide.load_state_dict(net.state_dict())
+    assert wide.weight.data.dtype == np.float64
+
+
+def test_train_and_eval_reach_every_module():
+    net = Sequential(
+        bnlib.ReLU(), Sequential(bnlib.Dropout(), Sequential(bnlib.BatchNorm1d(2)))
+    )
+    modules = list(net.modules())
+    assert len(modules) == 6
+    assert all(m.training for m in modules)
+    assert net.eval() is net
+    assert not any(m.training for m in modules)
+    assert net.train() is net
+    assert all(m.training for m in modules)
+    net.train(False)
+    assert not any(m.training for m in modules)
+
+
+def test_gradients_gather_until_they_are_zeroed():
+    net = Sequential(bnlib.Linear(3, 4), bnlib.BatchNorm1d(4), bnlib.LayerNorm(4))
+    x = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
+    dy = np.random.default_rng(1).standard_normal((5, 4)).astype(np.float32)
+    gradients = [p.grad for p in net.parameters()]
+    net(x)
+    net.backward(dy)
+    once = [g.copy() for g in gradients]
+    net.backward(dy)
+    for gradient, first, parameter in zip(
+        gradients, once, net.parameters(), strict=True
+    ):
+        assert parameter.grad is gradient
+        assert_close(gradient, 2 * first, rtol=1e-6)
+        assert (
+            first.any() or parameter is net[0].bias
+        )  # a bias before BN has no gradient
+    net.zero_grad()
+    for parameter, gradient in zip(net.parameters(), gradients, strict=True):
+        assert parameter.grad is gradient
+        assert not gradient.any()
+
+
+def test_sequential_is_a_chain():
+    rng = np.random.default_rng(0)
+    a, b = bnlib.Linear(3, 4, rng=rng), bnlib.Tanh()
+    net = Sequential(a, b)
+    assert len(net) == 2
+    assert (net[0], net[-1]) == (a, b)
+    x, dy = (
+        rng.standard_normal(shape).astype(np.float32) for shape in ((2, 3), (2, 4))
+    )
+    assert_close(net(x), b(a(x)))
+    assert_close(net.backward(dy), a.backward(b.backward(dy)))
+    empty = Sequential()
+    assert len(empty) == 0
+    assert empty(x) is x
+    assert empty.backward(dy) is dy
+
+
+def test_a_module_finds_what_its_attributes_are():
+    class Residual(bnlib.Module):
+        buffer_names = ("count", "nothing")
+
+        def __init__(self):
+            super().__init__()
+            self.inner = Sequential(bnlib.Linear(3, 3), bnlib.BatchNorm1d(3))
+            self.scale = bnlib.Parameter(np.ones(1))
+            self.count, self.nothing, self.other = np.zeros(2), None, np.zeros(3)
+
+        def forward(self, x):
+            return x + self.scale.data * self.inner(x)
+
+    net = Residual()
+    names = [name for name, _ in net.named_parameters()]
+    inner = ["inner.0.weight", "inner.0.bias", "inner.1.weight", "inner.1.bias"]
+    assert names == ["scale", *inner]
+    stats = [f"inner.1.{name}" for name in bnlib.BatchNorm1d.buffer_names]
+    assert list(net.state_dict()) == ["scale", "count", *inner, *stats]
+    assert [name for name, _ in net.children()] == ["inner"]
+    assert list(net.modules()) == [net, net.inner, *net.inner]
+    bn = net.inner[1]
+    expected = [net.count, bn.running_mean, bn.running_var, bn.num_batches_tracked]
+    assert all(a is b for a, b in zip(net.buffers(), expected, strict=True))
+    assert list(net.parameters()) == [p for _, p in net.named_parameters()]
+    assert repr(net) == "Residual()"
+    assert net(np.ones((2, 3), np.float32)).shape == (2, 3)
+
+
+def test_a_parameter_starts_with_no_gradient():
+    data = np.ones((2, 3))
+    parameter = bnlib.Parameter(data)
+    assert parameter.data is data
+    assert_close(parameter.grad, np.zeros((2, 3)))
+    assert repr(parameter) == "Parameter(shape=(2, 3), dtype=float64)"
+
+
+def test_a_deep_copy_is_independent():
+    net = dense(bnlib)
+    twin = copy.deepcopy(net)
+    twin(np.random.default_rng(0).standard_normal((4, 784)).astype(np.float32))
+    assert net[1].num_batches_tracked == 0
+    assert twin[1].num_batches_tracked == 1
+
+
+def test_repr_shows_the_nesting_as_pytorch_does():
+    ours, theirs = (
+        lib.Sequential(lib.ReLU(), lib.Sequential(lib.BatchNorm1d(3), lib.Tanh()))
+        for lib in (bnlib, torch.nn)
+    )
+    assert repr(ours) == repr(theirs)
