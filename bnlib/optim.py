@@ -44,7 +44,7 @@ class _Optimizer:
     def check(self, group):
         """Raise ValueError if a setting of the group is negative."""
         for name in ("lr", "weight_decay"):
-            if not group[name] >= 0:
+            if not np.all(np.greater_equal(group[name], 0)):
                 raise ValueError(
                     f"{type(self).__name__}: expected {name} >= 0, got {group[name]}"
                 )
@@ -71,8 +71,8 @@ class SGD(_Optimizer):
     ----------
     params : iterable of Parameter, or list of dict
         A dict is a group: ``{"params": [...], "lr": ..., "weight_decay": ...}``.
-    lr : float
-        Learning rate.
+    lr : float or ndarray
+        Learning rate; an array gives each weight of a group its own.
     momentum : float
         Weight of the old velocity, from 0 to 1. (In a normalization layer, `momentum` is the
         weight of the *new* batch: two things with one name.)
