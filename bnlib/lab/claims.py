@@ -95,14 +95,26 @@ def read_claims():
     claims = {}
     for id_, entry in tomllib.loads(text).items():
         entry = {"true_from": -np.inf, "true_to": np.inf, **entry}
-        if (
-            set(entry) != set(Claim._fields) - {"id"}
-            or entry["verdict"] not in VERDICTS
-        ):
+        if isinstance(entry.get("stated"), list):
+            entry["stated"] = {"all": entry["stated"]}
+        if set(entry) != set(Claim._fields) - {"id"}:
             raise ValueError(
-                f"claims.toml: expected {Claim._fields} in {id_}, got {entry}"
+                f"claims.toml, {id_}: expected {Claim._fields}, got {list(entry)}"
             )
-        claims[id_] = Claim(id=id_, **entry)
+        claims[id_] = claim = Claim(id_, **entry)
+        if claim.verdict not in VERDICTS:
+            raise ValueError(
+                f"claims.toml, {id_}: expected a verdict of {VERDICTS}, got {claim.verdict!r}"
+            )
+        if claim.true_from == -np.inf and claim.true_to == np.inf:
+            raise ValueError(
+                f"claims.toml, {id_}: expected true_from or true_to, got neither: "
+                "every measurement would bear it out"
+            )
+        if not claim.stated or not all(a < b for a, b in claim.stated.values()):
+            raise ValueError(
+                f"claims.toml, {id_}: expected intervals [low, high], got {claim.stated}"
+            )
     return claims
 
 
@@ -126,7 +138,8 @@ def judge(claim, measured):
     Raises
     ------
     ValueError
-        If the parts are not those of the list, there are fewer than five seeds, or a value is NaN.
+        If the parts are not those of the list, there are fewer than five seeds, or a value is
+        not finite.
     """
     if set(measured) != set(claim.stated):
         raise ValueError(
@@ -135,9 +148,9 @@ def judge(claim, measured):
     parts, borne_out, median_does = {}, [], []
     for name, values in measured.items():
         values = np.asarray(values, float)
-        if values.ndim != 1 or len(values) < 5 or np.isnan(values).any():
+        if values.ndim != 1 or len(values) < 5 or not np.isfinite(values).all():
             raise ValueError(
-                f"judge: expected >= 5 numbers for {claim.id}, got {values}"
+                f"judge: expected at least 5 finite numbers for {claim.id}, {name}, got {values}"
             )
         true = (values >= claim.true_from) & (values <= claim.true_to)
         median = float(np.median(values))

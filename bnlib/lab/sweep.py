@@ -1,179 +1,20 @@
 """Train many small dense networks at once: one lane for each learning rate, seed or scale.
 
-The lanes' channels stand side by side. Batch normalization of K·C channels *is* K batch
-normalizations of C channels, layer normalization of K lanes is group normalization with K groups,
-and activations do not care: bnlib's own layers serve as they are. Only linear layers and dropout
-are replaced, by one batched matrix product and by one random stream a lane. A lane sees the same
-batches and gets the same numbers as `bnlib.lab.training.fit` would give it alone.
+A lane sees the same batches and gets the same numbers as `bnlib.lab.training.fit` would give it
+alone; `bnlib.lab.lanes` says how they become one network.
 """
 
 import time
 
 import numpy as np
 
-from bnlib import functional as F
-from bnlib.layers import Dropout, Linear, ReLU, Sigmoid, Tanh
-from bnlib.module import Module, Parameter, Sequential
-from bnlib.norm import BatchNorm1d, GroupNorm, LayerNorm
 from bnlib.optim import SGD
 
 from .data import batches
-from .training import History, evaluating
+from .lanes import lane_accuracy, stack
+from .training import History
 
-__all__ = ["LaneDropout", "LaneLinear", "stack", "sweep"]
-
-
-class LaneLinear(Module):
-    """K linear layers side by side, from (N, K·in), or (N, in) for all lanes, to (N, K·out).
-
-    Parameters
-    ----------
-    layers : sequence of Linear
-        Of one shape; their weights are copied.
-    """
-
-    def __init__(self, layers):
-        super().__init__()
-        self.weight = Parameter(np.stack([layer.weight.data for layer in layers]))
-        self.bias = None
-        if layers[0].bias is not None:
-            self.bias = Parameter(np.stack([layer.bias.data for layer in layers]))
-
-    def forward(self, x):
-        """Return each lane's ``x @ weight.T + bias``."""
-        K, n_out, n_in = self.weight.data.shape
-        lanes = x.reshape(len(x), -1, n_in).transpose(1, 0, 2)  # (K or 1, N, in)
-        y = np.empty((len(x), K, n_out), x.dtype)
-        np.matmul(lanes, self.weight.data.transpose(0, 2, 1), out=y.transpose(1, 0, 2))
-        if self.bias is not None:
-            y += self.bias.data
-        self.cache = lanes
-        return y.reshape(len(x), K * n_out)
-
-    def backward(self, dy):
-        """Return dx; add to the gradients of weight and bias."""
-        K, n_out, n_in = self.weight.data.shape
-        dy = dy.reshape(len(dy), K, n_out).transpose(1, 0, 2)  # (K, N, out)
-        self.weight.grad += dy.transpose(0, 2, 1) @ self.saved_cache()
-        if self.bias is not None:
-            self.bias.grad += dy.sum(1)
-        dx = np.empty((dy.shape[1], K, n_in), dy.dtype)
-        np.matmul(dy, self.weight.data, out=dx.transpose(1, 0, 2))
-        return dx.reshape(len(dx), K * n_in)
-
-
-class LaneDropout(Module):
-    """K dropout layers side by side, each with its own probability and its own random stream."""
-
-    def __init__(self, layers):
-        super().__init__()
-        self.layers = layers
-
-    def forward(self, x):
-        """Drop values in training; return x unchanged in evaluation."""
-        parts = np.split(x, len(self.layers), axis=1)
-        pairs = [
-            F.dropout_forward(part, layer.p if self.training else 0, layer.rng)
-            for part, layer in zip(parts, self.layers, strict=True)
-        ]
-        y, self.cache = (
-            np.concatenate(arrays, axis=1) for arrays in zip(*pairs, strict=True)
-        )
-        return y
-
-    def backward(self, dy):
-        """Return dx."""
-        return F.dropout_backward(dy, self.saved_cache())
-
-
-def _stack_norm(layers):
-    """Make one normalization of K·C channels out of K of C channels."""
-    first, K = layers[0], len(layers)
-    same = {"eps": first.eps, "affine": first.weight is not None, "dtype": first.dtype}
-    same["bias"] = first.bias is not None
-    if isinstance(first, BatchNorm1d):
-        same |= {
-            "momentum": first.momentum,
-            "track_running_stats": first.track_running_stats,
-        }
-        norm = BatchNorm1d(K * first.num_features, **same)
-    elif isinstance(first, GroupNorm):
-        norm = GroupNorm(K * first.num_groups, K * first.num_channels, **same)
-    else:
-        norm = GroupNorm(K, K * first.normalized_shape[0], **same)
-    states = [layer.state_dict() for layer in layers]
-    norm.load_state_dict(
-        {
-            name: np.concatenate([state[name] for state in states])
-            if value.ndim
-            else value
-            for name, value in states[0].items()
-        }
-    )
-    return norm
-
-
-def stack(nets):
-    """Put K networks of one architecture side by side into one.
-
-    Parameters
-    ----------
-    nets : sequence of Sequential
-        Of `Linear`, `BatchNorm1d`, `LayerNorm`, `GroupNorm`, `Dropout` and activations; another
-        class of layer needs a static method ``stack(layers)``. The networks are not changed, but
-        their dropout goes on to draw from the same random streams.
-
-    Returns
-    -------
-    Sequential
-        From (N, K·in), or (N, in) for all lanes, to (N, K·out).
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a layer cannot be stacked, or the architectures differ.
-    """
-    stacked = []
-    if len({len(net) for net in nets}) != 1:
-        raise ValueError("stack: expected networks of one architecture")
-    for layers in zip(*(net.layers for net in nets), strict=True):
-        kind = type(layers[0])
-        shapes = {
-            tuple((k, v.shape) for k, v in layer.named_state()) for layer in layers
-        }
-        if len(shapes) != 1 or {type(layer) for layer in layers} != {kind}:
-            raise ValueError(f"stack: expected layers of one shape, got {layers}")
-        if hasattr(kind, "stack"):
-            stacked.append(kind.stack(layers))
-        elif kind is Linear:
-            stacked.append(LaneLinear(layers))
-        elif kind in (BatchNorm1d, LayerNorm, GroupNorm):
-            stacked.append(_stack_norm(layers))
-        elif kind is Dropout:
-            stacked.append(LaneDropout(layers))
-        elif kind in (ReLU, Sigmoid, Tanh):
-            stacked.append(kind())
-        else:
-            raise TypeError(
-                f"stack: expected a layer that can be stacked, got {kind.__name__}"
-            )
-    return Sequential(*stacked)
-
-
-def lane_accuracy(net, x, y, lanes, *, batch_size=250):
-    """Accuracy of each lane of a stacked network on the same samples, in evaluation mode.
-
-    Returns
-    -------
-    ndarray of shape (lanes,)
-    """
-    right = np.zeros(lanes)
-    with evaluating(net), np.errstate(all="ignore"):
-        for i in range(0, len(x), batch_size):
-            labels = y[i : i + batch_size]
-            logits = net(x[i : i + batch_size]).reshape(len(labels), lanes, -1)
-            right += (logits.argmax(2) == labels[:, None]).sum(0)
-    return right / len(x)
+__all__ = ["best_rate", "sweep", "sweep_rates"]
 
 
 def sweep(
@@ -194,9 +35,9 @@ def sweep(
     Parameters
     ----------
     nets : sequence of Sequential
-        K networks of one architecture; see `stack`.
+        K networks of one architecture, in training mode; see `bnlib.lab.lanes.stack`.
     data : bnlib.lab.data.Data
-        With inputs of shape (N, in).
+        With inputs of shape (N, in), in the dtype of the networks.
     lrs : sequence of float
         One learning rate a network.
     rngs : sequence of numpy.random.Generator
@@ -211,56 +52,129 @@ def sweep(
     Returns
     -------
     net : Sequential
-        The stacked network, trained.
+        The stacked network, trained; `nets` are as they were.
     history : History
         Its columns have the lanes as their last axis; `seconds` are those of all lanes together.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument does not fit, before anything is trained.
+        If an argument does not fit; nothing is trained then.
     """
-    K, every = len(nets), evaluate_every or steps
+    K, every = len(nets), steps if evaluate_every is None else evaluate_every
     if not len(lrs) == len(rngs) == K > 0:
         raise ValueError(
-            f"sweep: expected {K} rates and generators, got {len(lrs)}, {len(rngs)}"
+            f"sweep: expected a rate and a generator for each of {K} networks, K > 0, "
+            f"got {len(lrs)} and {len(rngs)}"
+        )
+    if steps < 1 or every < 1:
+        raise ValueError(
+            f"sweep: expected steps and evaluate_every >= 1, got {steps} and {every}"
         )
     net = stack(nets)
-    lr = np.asarray(lrs, data.x_train.dtype)
-    groups = [
-        {"params": [p], "lr": np.repeat(lr, p.data.size // K).reshape(p.data.shape)}
-        for p in net.parameters()
-    ]
-    step_of = optimizer(groups, **settings)
+    step_of = optimizer(_groups(net, np.asarray(lrs)), **settings)
     orders = [_orders(len(data.x_train), batch_size, rng) for rng in rngs]
-    losses, accuracies, evaluations, seconds = [], [], [], 0.0
+    losses, accuracies, evaluations, probes, seconds = [], [], [], [], 0.0
 
     def evaluate(step):
-        probed = None if probe is None else probe(net)
         val = lane_accuracy(net, data.x_val, data.y_val, K)
-        evaluations.append((step, val, seconds, probed))
+        evaluations.append((step, val, seconds))
+        probes.append(None if probe is None else probe(net))
 
-    with np.errstate(
-        all="ignore"
-    ):  # lanes whose rate is too high overflow, and stay there
+    with np.errstate(all="ignore"):  # lanes whose rate is too high overflow
         evaluate(0)
+        net[0].wants_dx = False
         for step in range(1, steps + 1):
             start = time.perf_counter()
             rows = np.stack([next(order) for order in orders], axis=1)  # (N, K)
+            target = data.y_train[rows]
             logits = net(data.x_train[rows].reshape(batch_size, -1))
-            loss, dlogits = _lane_losses(logits, data.y_train[rows])
+            logits = logits.reshape(*target.shape, -1)
+            loss, dlogits = _losses(logits, target)
             losses.append(loss)
-            guesses = logits.reshape(batch_size, K, -1).argmax(2)
-            accuracies.append((guesses == data.y_train[rows]).mean(0))
+            accuracies.append((logits.argmax(2) == target).mean(0))
             step_of.zero_grad()
-            net.backward(dlogits)
+            net.backward(dlogits.reshape(batch_size, -1))
             step_of.step()
             seconds += time.perf_counter() - start
             if step % every == 0 or step == steps:
                 evaluate(step)
-    *columns, probes = zip(*evaluations, strict=True)
-    columns = [np.array(losses), np.array(accuracies), *map(np.array, columns)]
-    return net, History(*columns, list(probes))
+        net[0].wants_dx = True
+    columns = map(np.array, (losses, accuracies, *zip(*evaluations, strict=True)))
+    return net, History(*columns, probes)
+
+
+def sweep_rates(build, data, rates, seeds, **settings):
+    """Train one network for each learning rate and seed; each seed with the same start and order.
+
+    Parameters
+    ----------
+    build : callable
+        ``build(rng)`` returns a new network; all its random numbers come from `rng`.
+    data : bnlib.lab.data.Data
+    rates : sequence of float
+        Learning rates.
+    seeds : sequence of int
+        A seed gives one initialization and one order of the data, the same for every rate.
+    **settings
+        As for `sweep`.
+
+    Returns
+    -------
+    net : Sequential
+        The stacked network; lane ``i * len(seeds) + j`` had rate i and seed j.
+    history : History
+        Its columns have the axes (..., rates, seeds).
+    """
+    lanes = [(lr, *np.random.default_rng(s).spawn(2)) for lr in rates for s in seeds]
+    lrs, starts, orders = zip(*lanes, strict=True)
+    net, history = sweep([build(rng) for rng in starts], data, lrs, orders, **settings)
+    grid = len(rates), len(seeds)
+    columns = {
+        name: getattr(history, name).reshape(-1, *grid)
+        for name in ("loss", "train_accuracy", "val_accuracy")
+    }
+    return net, history._replace(**columns)
+
+
+def best_rate(rates, scores):
+    """Find the rate with the highest median score, and refuse one at the grid's edge.
+
+    Parameters
+    ----------
+    rates : sequence of float
+        In rising order.
+    scores : array_like of shape (rates, seeds)
+        The more the better, such as validation accuracies; NaN is the worst.
+
+    Returns
+    -------
+    int
+        Position of the best rate, the lowest one of equals.
+
+    Raises
+    ------
+    ValueError
+        If it is the first or the last: a better one may lie outside.
+    """
+    scores = np.nan_to_num(np.asarray(scores, float), nan=-np.inf)
+    best = int(np.median(scores, axis=1).argmax())
+    if best in (0, len(rates) - 1):
+        raise ValueError(
+            f"best_rate: {rates[best]:g} is best, at the edge of the grid from {rates[0]:g} "
+            f"to {rates[-1]:g}; sweep further"
+        )
+    return best
+
+
+def _groups(net, lrs):
+    """Give each lane of each parameter, a share of its first axis, the lane's rate."""
+    groups = []
+    for p in net.parameters():
+        rates = np.repeat(lrs.astype(p.data.dtype), len(p.data) // len(lrs))
+        lr = rates.reshape(-1, *[1] * (p.data.ndim - 1))
+        groups.append({"params": [p], "lr": lr})
+    return groups
 
 
 def _orders(n, batch_size, rng):
@@ -271,14 +185,17 @@ def _orders(n, batch_size, rng):
             yield batch
 
 
-def _lane_losses(logits, target):
-    """Return the cross-entropy of each lane, and the gradients of all logits."""
-    N, K = target.shape
-    logits = logits.reshape(N, K, -1)
+def _losses(logits, target):
+    """Return the cross-entropy of each lane, and its gradient.
+
+    `logits` are of shape (N, K, classes), `target` of shape (N, K).
+    """
     shifted = logits - logits.max(2, keepdims=True)
     e = np.exp(shifted)
     total = e.sum(2)
-    picked = np.take_along_axis(shifted, target[:, :, None], 2)[:, :, 0]
+    target = target[:, :, None]
+    picked = np.take_along_axis(shifted, target, 2)[:, :, 0]
     dlogits = e / total[:, :, None]
-    dlogits[np.arange(N)[:, None], np.arange(K), target] -= 1
-    return np.mean(np.log(total) - picked, 0), (dlogits / N).reshape(N, -1)
+    right = np.take_along_axis(dlogits, target, 2)
+    np.put_along_axis(dlogits, target, right - 1, 2)
+    return np.mean(np.log(total) - picked, 0), dlogits / len(target)

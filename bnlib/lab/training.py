@@ -11,7 +11,7 @@ from bnlib.layers import CrossEntropyLoss
 
 from .data import batches
 
-__all__ = ["History", "accuracy", "evaluating", "fit"]
+__all__ = ["History", "accuracy", "evaluating", "fit", "steps_to"]
 
 
 class History(NamedTuple):
@@ -131,3 +131,21 @@ def fit(
     return History(
         *np.array(trained).T, *map(np.array, zip(*evaluated, strict=True)), probes
     )
+
+
+def steps_to(history, level):
+    """Find the first evaluation with a validation accuracy of at least `level`.
+
+    Parameters
+    ----------
+    history : History
+        Of one run, or of a sweep: further axes of `val_accuracy` are runs.
+    level : float
+
+    Returns
+    -------
+    ndarray of float
+        Updates made until then, for each run; inf where it was never reached.
+    """
+    reached = np.asarray(history.val_accuracy) >= level
+    return np.where(reached.any(0), history.steps[reached.argmax(0)], np.inf)
