@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 
+from bnlib.module import Parameter
 from bnlib.optim import SGD
 
 from .data import batches
@@ -71,6 +72,8 @@ def sweep(
         raise ValueError(
             f"sweep: expected steps and evaluate_every >= 1, got {steps} and {every}"
         )
+    if not all(net.training for net in nets):
+        raise ValueError("sweep: expected networks in training mode")
     net = stack(nets)
     step_of = optimizer(_groups(net, np.asarray(lrs)), **settings)
     orders = [_orders(len(data.x_train), batch_size, rng) for rng in rngs]
@@ -168,12 +171,22 @@ def best_rate(rates, scores):
 
 
 def _groups(net, lrs):
-    """Give each lane of each parameter, a share of its first axis, the lane's rate."""
+    """Give each lane of each parameter, a share of its first axis, the lane's rate.
+
+    A large parameter goes to the optimizer in pieces, which its temporary arrays leave in the
+    cache; the pieces are views.
+    """
     groups = []
     for p in net.parameters():
-        rates = np.repeat(lrs.astype(p.data.dtype), len(p.data) // len(lrs))
-        lr = rates.reshape(-1, *[1] * (p.data.ndim - 1))
-        groups.append({"params": [p], "lr": lr})
+        lr = np.repeat(lrs.astype(p.data.dtype), len(p.data) // len(lrs))
+        lr = lr.reshape(-1, *[1] * (p.data.ndim - 1))
+        pieces = min(len(p.data), 1 + p.data.nbytes // 2**20)
+        for arrays in zip(
+            *(np.array_split(a, pieces) for a in (p.data, p.grad, lr)), strict=True
+        ):
+            piece = Parameter(arrays[0])
+            piece.grad = arrays[1]
+            groups.append({"params": [piece], "lr": arrays[2]})
     return groups
 
 
