@@ -15,7 +15,14 @@ from bnlib.norm import BatchNorm1d, GroupNorm, LayerNorm
 
 from .training import evaluating
 
-__all__ = ["LaneDropout", "LaneLinear", "lane_accuracy", "stack"]
+__all__ = [
+    "LaneDropout",
+    "LaneLinear",
+    "for_lanes",
+    "lane_accuracy",
+    "lane_losses",
+    "stack",
+]
 
 
 class LaneLinear(Module):
@@ -169,6 +176,37 @@ def _signature(layer):
     return type(layer), layer.training, settings, arrays
 
 
+def for_lanes(net, x, lanes):
+    """Return samples of shape (N, in) as a stacked network takes them for all its lanes.
+
+    A first layer that is linear takes them as they are; any other needs a copy a lane.
+    """
+    return x if isinstance(net[0], LaneLinear) else np.tile(x, lanes)
+
+
+def lane_losses(logits, target):
+    """Cross-entropy of each lane, and its gradient.
+
+    Parameters
+    ----------
+    logits : ndarray of shape (N, lanes, classes)
+    target : ndarray of int of shape (N, lanes)
+
+    Returns
+    -------
+    loss : ndarray of shape (lanes,)
+    dlogits : ndarray of the shape and dtype of `logits`
+    """
+    shifted = logits - logits.max(2, keepdims=True)
+    e = np.exp(shifted)
+    total, right = e.sum(2, keepdims=True), target[:, :, None]
+    loss = np.mean(np.log(total) - np.take_along_axis(shifted, right, 2), axis=(0, 2))
+    dlogits = e / total
+    picked = np.take_along_axis(dlogits, right, 2)
+    np.put_along_axis(dlogits, right, picked - 1, 2)
+    return loss, dlogits / len(target)
+
+
 def lane_accuracy(net, x, y, lanes, *, batch_size=250):
     """Accuracy of each lane of a stacked network on the same samples, in evaluation mode.
 
@@ -190,8 +228,10 @@ def lane_accuracy(net, x, y, lanes, *, batch_size=250):
     with evaluating(net), np.errstate(all="ignore"):
         for i in range(0, len(x), batch_size):
             batch, labels = x[i : i + batch_size], y[i : i + batch_size]
-            if not isinstance(net[0], LaneLinear):
-                batch = np.tile(batch, lanes)
-            guesses = net(batch).reshape(len(labels), lanes, -1).argmax(2)
+            guesses = (
+                net(for_lanes(net, batch, lanes))
+                .reshape(len(labels), lanes, -1)
+                .argmax(2)
+            )
             right += (guesses == labels[:, None]).sum(0)
     return right / len(x)

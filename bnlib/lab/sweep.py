@@ -12,7 +12,7 @@ from bnlib.module import Parameter
 from bnlib.optim import SGD
 
 from .data import batches
-from .lanes import lane_accuracy, stack
+from .lanes import lane_accuracy, lane_losses, stack
 from .training import History
 
 __all__ = ["best_rate", "sweep", "sweep_rates"]
@@ -93,7 +93,7 @@ def sweep(
             target = data.y_train[rows]
             logits = net(data.x_train[rows].reshape(batch_size, -1))
             logits = logits.reshape(*target.shape, -1)
-            loss, dlogits = _losses(logits, target)
+            loss, dlogits = lane_losses(logits, target)
             losses.append(loss)
             accuracies.append((logits.argmax(2) == target).mean(0))
             step_of.zero_grad()
@@ -196,19 +196,3 @@ def _orders(n, batch_size, rng):
     while True:
         for batch, _ in batches(rows, rows, batch_size, rng):
             yield batch
-
-
-def _losses(logits, target):
-    """Return the cross-entropy of each lane, and its gradient.
-
-    `logits` are of shape (N, K, classes), `target` of shape (N, K).
-    """
-    shifted = logits - logits.max(2, keepdims=True)
-    e = np.exp(shifted)
-    total = e.sum(2)
-    target = target[:, :, None]
-    picked = np.take_along_axis(shifted, target, 2)[:, :, 0]
-    dlogits = e / total[:, :, None]
-    right = np.take_along_axis(dlogits, target, 2)
-    np.put_along_axis(dlogits, target, right - 1, 2)
-    return np.mean(np.log(total) - picked, 0), dlogits / len(target)
