@@ -6,7 +6,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from scipy.optimize import isotonic_regression
 
-__all__ = ["COLORS", "STYLE", "band", "label_lines", "set_style", "sheet"]
+__all__ = ["COLORS", "STYLE", "band", "color_of", "label_lines", "set_style", "sheet"]
 
 COLORS = {
     "none": "#606060",
@@ -63,6 +63,11 @@ def set_style():
     plt.style.use(["default", STYLE])
 
 
+def color_of(label, color=None):
+    """Return a method's colour, by a key of `COLORS`; else `color` itself, None for the cycle's."""
+    return COLORS.get(color or label, color)
+
+
 def band(ax, x, runs, label=None, color=None, *, percent=(0, 100), **line):
     """Draw the median of several runs as a line, and their spread as a band.
 
@@ -107,11 +112,8 @@ def band(ax, x, runs, label=None, color=None, *, percent=(0, 100), **line):
         raise ValueError(
             f"band: expected runs of shape (seeds, {len(x)}), got {runs.shape}"
         )
-    color = color or label
-    if color not in COLORS and color == label:
-        color = None
     (median,) = ax.plot(
-        x, np.median(runs, axis=0), label=label, color=COLORS.get(color, color), **line
+        x, np.median(runs, axis=0), label=label, color=color_of(label, color), **line
     )
     low, high = np.percentile(runs, percent, axis=0)
     ax.fill_between(x, low, high, color=median.get_color(), alpha=0.2, linewidth=0)
