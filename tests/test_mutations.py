@@ -103,7 +103,7 @@ MUTATIONS = {
     "no projection": ("functional", ("- x_hat * per_channel(dweight / m, dy)", "")),
     "statistics detached": (
         "functional",
-        ("    if training:\n        m = max(", "    if False:\n        m = max("),
+        ("dx = dy\n    if training:", "dx = dy\n    if False:"),
     ),
     "no bias correction": ("functional", (" * (m / (m - 1))", "")),
     "output with the unbiased variance": (
