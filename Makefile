@@ -25,7 +25,7 @@ book: $(READY)  ## Build the book, and say where it is
 	@echo "The book: _build/html/index.html"
 
 test: $(READY)  ## Run every test: units, doctests, and the book's notebooks
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --durations=8 --durations-min=5
 
 lab: $(READY)  ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab book
