@@ -13,7 +13,7 @@ export MKL_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book test lab notebooks bench lint check clean
+.PHONY: help book test lab notebooks bench lint check mutants clean
 
 help:  ## Say what there is
 	@echo "make TARGET, where TARGET is one of"
@@ -25,7 +25,7 @@ book: $(READY)  ## Build the book, and say where it is
 	@echo "The book: _build/html/index.html"
 
 test: $(READY)  ## Run every test: units, doctests, and the book's notebooks
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --durations=8 --durations-min=5
 
 lab: $(READY)  ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab book
@@ -46,6 +46,9 @@ check: $(READY)  ## Build the book from nothing, warnings as errors, and check i
 	$(BIN)/jupyter-book build . -W -n --keep-going --quiet
 	$(BIN)/python tools/check_pages.py _build/html
 	$(BIN)/python tools/check_browser.py _build/html
+
+mutants: $(READY)  ## Change bnlib's operators one by one, and see a test fail for each
+	$(BIN)/python tools/mutants.py -j $(JOBS)
 
 clean:  ## Remove all that was built, but not the environment
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* *.egg-info build

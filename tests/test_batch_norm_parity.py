@@ -1,5 +1,6 @@
 """Batch normalization against PyTorch: values, gradients and statistics."""
 
+import inspect
 import math
 
 import numpy as np
@@ -312,3 +313,11 @@ def test_nan_in_one_channel_leaves_the_others_alone():
     y = F.batch_norm(x, None, None, training=True)
     assert np.isnan(y[:, 1]).all()
     assert_close(y[:, [0, 2]], clean[:, [0, 2]])
+
+
+def test_the_forward_has_the_same_arguments_and_defaults():
+    assert inspect.signature(F.batch_norm_forward) == inspect.signature(F.batch_norm)
+    theirs = inspect.signature(torch.nn.functional.batch_norm).parameters
+    ours = inspect.signature(F.batch_norm).parameters
+    defaults = [(p.name.replace("input", "x"), p.default) for p in theirs.values()]
+    assert [(p.name, p.default) for p in ours.values()] == defaults

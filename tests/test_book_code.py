@@ -32,12 +32,13 @@ def without_docstrings(source):
     lines = source.splitlines()
     dropped = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node):
-            if len(node.body) > 1:
-                text = node.body[0]
-                dropped.update(range(text.lineno - 1, text.end_lineno))
-                if not lines[text.end_lineno].strip():
-                    dropped.add(text.end_lineno)
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            continue
+        if ast.get_docstring(node) and len(node.body) > 1:
+            text = node.body[0]
+            dropped.update(range(text.lineno - 1, text.end_lineno))
+            if not lines[text.end_lineno].strip():
+                dropped.add(text.end_lineno)
     return "\n".join(line for i, line in enumerate(lines) if i not in dropped)
 
 
@@ -59,7 +60,9 @@ def tagged_cells():
         notebook = json.loads(path.read_text(encoding="utf-8"))
         for i, cell in enumerate(notebook["cells"]):
             tags = cell["metadata"].get("tags", [])
-            names = tuple(tag.removeprefix(PREFIX) for tag in tags if tag.startswith(PREFIX))
+            names = tuple(
+                tag.removeprefix(PREFIX) for tag in tags if tag.startswith(PREFIX)
+            )
             if names:
                 cells.append((f"{path.stem}[{i}]", names, "".join(cell["source"])))
     return cells
@@ -68,7 +71,9 @@ def tagged_cells():
 CELLS = tagged_cells()
 
 
-@pytest.mark.parametrize(("names", "source"), [c[1:] for c in CELLS], ids=[c[0] for c in CELLS])
+@pytest.mark.parametrize(
+    ("names", "source"), [c[1:] for c in CELLS], ids=[c[0] for c in CELLS]
+)
 def test_cell_is_the_library_code(names, source):
     assert source == "\n\n\n".join(book_source(*name.split(".")) for name in names)
 
@@ -77,7 +82,9 @@ def test_cell_is_the_library_code(names, source):
 def test_every_public_name_is_built_in_a_chapter(module):
     built = {name for _, names, _ in CELLS for name in names}
     own = importlib.import_module(f"bnlib.{module}")
-    public = [name for name in own.__all__ if getattr(own, name).__module__ == own.__name__]
+    public = [
+        name for name in own.__all__ if getattr(own, name).__module__ == own.__name__
+    ]
     assert [name for name in public if f"{module}.{name}" not in built] == []
 
 
@@ -87,7 +94,9 @@ def test_no_name_is_built_twice():
 
 
 def test_the_core_is_all_of_the_library():
-    modules = {path.stem for path in (ROOT / "bnlib").glob("*.py") if path.stem[0] != "_"}
+    modules = {
+        path.stem for path in (ROOT / "bnlib").glob("*.py") if path.stem[0] != "_"
+    }
     assert modules == set(CORE)
 
 

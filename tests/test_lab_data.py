@@ -74,6 +74,10 @@ def test_a_simple_classifier_finds_them_learnable_but_not_trivial(data_set):
     assert 0.5 < (nearest == flat.y_test).mean() < 0.99
 
 
+def test_flat_keeps_the_width_of_an_empty_split():
+    assert data.digits(10, 0, 10).flat().x_val.shape == (0, 784)
+
+
 def test_flat_gives_views(digits):
     flat = digits.flat()
     assert flat.x_train.shape == (3000, 784)

@@ -51,10 +51,15 @@ GOOD = idx_bytes(np.arange(12, dtype=np.uint8).reshape(3, 4))
         (GOOD[:9], "ends within its header: expected 12 bytes, got 9"),
         (GOOD[:-1], r"truncated: expected 12 bytes for shape \(3, 4\), got 11"),
         (GOOD + b"\0", "trailing bytes: expected 12 bytes .* got 13"),
-        (gzip.compress(GOOD)[:-5], "damaged gzip"),
-        (gzip.compress(GOOD)[:15] + b"\xff" + gzip.compress(GOOD)[16:], "damaged gzip"),
-        (gzip.compress(GOOD) + b"rest", "damaged gzip"),
-        (gzip.compress(GOOD[:-1]), "truncated"),
+        (gzip.compress(GOOD, mtime=0)[:-5], "damaged gzip"),
+        (
+            gzip.compress(GOOD, mtime=0)[:15]
+            + b"\xff"
+            + gzip.compress(GOOD, mtime=0)[16:],
+            "damaged gzip",
+        ),
+        (gzip.compress(GOOD, mtime=0) + b"rest", "damaged gzip"),
+        (gzip.compress(GOOD[:-1], mtime=0), "truncated"),
     ],
 )
 def test_read_idx_refuses_a_damaged_file(tmp_path, raw, message):
@@ -78,7 +83,9 @@ def folder(tmp_path):
         for name, array in ((image_name, images), (label_name, labels)):
             raw = idx_bytes(array)
             path = tmp_path / f"{part}-{name}"
-            path.write_bytes(gzip.compress(raw) if name.endswith("gz") else raw)
+            path.write_bytes(
+                gzip.compress(raw, mtime=0) if name.endswith("gz") else raw
+            )
     return tmp_path
 
 

@@ -4,6 +4,7 @@ Set the environment variable ``BNLIB_MNIST`` to a folder with MNIST's four IDX f
 returns real MNIST in the same shapes and sizes.
 """
 
+import math
 import os
 from functools import partial
 from typing import NamedTuple
@@ -66,7 +67,8 @@ class Data(NamedTuple):
         ((360, 1, 8, 8), (360, 64))
         """
         inputs = {k: x for k, x in self._asdict().items() if k.startswith("x_")}
-        return self._replace(**{k: x.reshape(len(x), -1) for k, x in inputs.items()})
+        width = math.prod(self.x_train.shape[1:])
+        return self._replace(**{k: x.reshape(-1, width) for k, x in inputs.items()})
 
 
 def digits(n_train=6000, n_val=1000, n_test=2000, *, seed=0, fonts=None):

@@ -1,0 +1,65 @@
+"""Timing that is fair on a busy machine: the rivals take turns, and medians are compared."""
+
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+
+
+def alternate(calls, seconds=0.5, least=5):
+    """Run functions in turn for about `seconds`, each at least `least` times; median time of each.
+
+    Parameters
+    ----------
+    calls : dict of str to callable
+    seconds : float
+    least : int
+
+    Returns
+    -------
+    dict of str to float
+        Seconds.
+    """
+    times = {name: [] for name in calls}
+    for call in calls.values():
+        call()  # to warm up
+    end = time.perf_counter() + seconds
+    rounds = 0
+    while rounds < least or time.perf_counter() < end:
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - start)
+        rounds += 1
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def processor():
+    """Return the processor's name, as well as the system knows it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [
+        line.split(":")[1].strip() for line in lines if line.startswith("model name")
+    ]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def machine():
+    """Describe the machine in one line."""
+    system = f"{platform.system()} {platform.machine()}"
+    return f"{processor()}, {os.cpu_count()} CPUs, {system}, Python {platform.python_version()}"
+
+
+def table(headings, rows):
+    """Return rows of strings as aligned text under headings, the first column to the left."""
+    cells = [headings, *rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(headings))]
+    lines = []
+    for first, *rest in cells:
+        right = [
+            cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)
+        ]
+        lines.append("  ".join([first.ljust(widths[0]), *right]))
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)

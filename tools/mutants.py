@@ -1,0 +1,228 @@
+"""Change one operator of bnlib at a time, and see a test fail for each.
+
+    python tools/mutants.py                  # functional, moments and norm
+    python tools/mutants.py sample_norm -j 2
+
+Each mutant is a copy of the package with one change: another operator, comparison or constant, a
+condition turned round, float32 for float64. The tests run on the copy until one of them fails;
+the work tree is never touched. A mutant that survives is a hole in the tests, or no mistake at
+all: those are listed below, with the reason. It fails when fewer than nine in ten are killed.
+"""
+
+import argparse
+import ast
+import copy
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TESTS = [
+    "moments",
+    "batch_norm_parity",
+    "layer_group_norm",
+    "errors",
+    "errors_modules",
+    "errors_constructors",
+    "layers",
+    "module",
+    "optim",
+    "gradcheck",
+    "train",
+    "accuracy",
+]
+SECONDS = 300  # more than any run takes, so that a mutant that loops is killed too
+GOAL = 0.9
+
+OPERATORS = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.Pow: ast.Mult,
+    ast.Mod: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+}
+NAMES = {"float64": "float32", "float32": "float64"}
+
+# (line, before, after): why the change makes no difference.
+NEVER_ONE = "one value per channel is refused before: m is 0, or at least 2"
+EQUIVALENT = {
+    ("if running_mean is not None and m > 0:", "0", "1"): NEVER_ONE,
+    ("m = max(1, math.prod(dy.shape[axis] for axis in axes))", "1", "2"): NEVER_ONE,
+    ("(self.weight, self.bias), gradients, strict=True", "True", "False"): "always two",
+    (
+        "momentum = 1 / (int(self.num_batches_tracked) + 1) if tracking else 0",
+        "0",
+        "1",
+    ): "the momentum is not used without tracking",
+}
+
+
+def changed(node, is_condition):
+    """Yield copies of a node with one change each."""
+
+    def change(**fields):
+        twin = copy.copy(node)
+        for name, value in fields.items():
+            setattr(twin, name, value)
+        return twin
+
+    match node:
+        case ast.Name() if is_condition:
+            yield ast.UnaryOp(ast.Not(), node)
+        case ast.BinOp() | ast.BoolOp() | ast.AugAssign() if type(node.op) in OPERATORS:
+            yield change(op=OPERATORS[type(node.op)]())
+        case ast.Compare():
+            for i, op in enumerate(node.ops):
+                other = OPERATORS[type(op)]()
+                yield change(ops=[*node.ops[:i], other, *node.ops[i + 1 :]])
+        case ast.UnaryOp(op=ast.Not() | ast.USub()):
+            yield node.operand
+        case ast.Constant(value=bool()):
+            yield change(value=not node.value)
+        case ast.Constant(value=int()):
+            yield change(value=node.value + 1)
+            yield change(value=node.value - 1)
+        case ast.Constant(value=float()):
+            yield change(value=2 * node.value)
+        case ast.IfExp():
+            yield change(body=node.orelse, orelse=node.body)
+        case ast.Attribute(attr=attr) if attr in NAMES:
+            yield change(attr=NAMES[attr])
+
+
+def inner_nodes(node):
+    """Yield what is below `node`, but not in messages, and whether it is a condition."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.JoinedStr):
+            yield child, child is getattr(node, "test", None)
+            yield from inner_nodes(child)
+
+
+def mutants(source):
+    """Yield ``(line, before, after, mutated source)`` for the functions and classes."""
+    lines = [0]
+    for line in source.encode().splitlines(keepends=True):
+        lines.append(lines[-1] + len(line))
+    text = source.encode()
+    for top in ast.parse(source).body:
+        if not isinstance(top, (ast.FunctionDef, ast.ClassDef)):
+            continue
+        for node, is_condition in inner_nodes(top):
+            for twin in changed(node, is_condition):
+                start = lines[node.lineno - 1] + node.col_offset
+                end = lines[node.end_lineno - 1] + node.end_col_offset
+                before, after = ast.unparse(node), ast.unparse(twin)
+                new = after if isinstance(node, ast.stmt) else f"({after})"
+                yield (
+                    node.lineno,
+                    before,
+                    after,
+                    text[:start] + new.encode() + text[end:],
+                )
+
+
+class Quick:
+    """A pytest plugin: hypothesis does not search for the simplest failure."""
+
+    def pytest_configure(self):
+        """Load the profile, after the one of conftest.py."""
+        from hypothesis import Phase, settings
+
+        phases = (Phase.explicit, Phase.generate)
+        settings.register_profile("quick", settings.default, phases=phases)
+        settings.load_profile("quick")
+
+
+def too_long(*_):
+    """Fail the test that runs."""
+    raise TimeoutError(f"more than {SECONDS} s")
+
+
+def survives(task):
+    """Run the tests on a copy of the package with a module replaced; return if all pass."""
+    name, source = task
+    import pytest
+
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(SECONDS)
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(
+            ROOT / "bnlib",
+            f"{folder}/bnlib",
+            ignore=shutil.ignore_patterns("__pycache__", "lab"),
+        )
+        Path(folder, "bnlib", f"{name}.py").write_bytes(source)
+        sys.path.insert(0, folder)
+        tests = [str(ROOT / "tests" / f"test_{test}.py") for test in TESTS]
+        options = ["-x", "-q", "-o", "addopts=", "-p", "no:cacheprovider"]
+        code = pytest.main([f"--rootdir={ROOT}", *options, *tests], plugins=[Quick()])
+        module = sys.modules.get("bnlib")
+        if module is not None and not module.__file__.startswith(folder):
+            raise RuntimeError("the tests did not run on the copy")
+    signal.alarm(0)
+    return code == pytest.ExitCode.OK
+
+
+def main():
+    """Make all mutants, run them, print who survived."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("modules", nargs="*", default=["functional", "moments", "norm"])
+    parser.add_argument("-j", "--jobs", type=int, default=1)
+    arguments = parser.parse_args()
+
+    os.nice(10)
+    os.environ.update(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", PYTHONDONTWRITEBYTECODE="1")
+    cases = []
+    for name in arguments.modules:
+        source = (ROOT / "bnlib" / f"{name}.py").read_text(encoding="utf-8")
+        cases.append((name, 0, "", "", source.encode()))  # unchanged: it has to pass
+        lines = source.splitlines()
+        for line, before, after, mutated in mutants(source):
+            if (lines[line - 1].strip(), before, after) not in EQUIVALENT:
+                cases.append((name, line, before, after, mutated))
+    # One process for each mutant, forked from one that has imported what takes long.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "scipy.stats", "hypothesis", "pytest"])
+    killed = {name: [] for name in arguments.modules}
+    with context.Pool(arguments.jobs, maxtasksperchild=1) as pool:
+        tasks = [(name, source) for name, *_, source in cases]
+        for case, alive in zip(cases, pool.imap(survives, tasks), strict=True):
+            name, line, before, after, _ = case
+            if line == 0 and not alive:
+                sys.exit(f"{name}: the tests fail on the unchanged source")
+            if line > 0:
+                killed[name].append(not alive)
+                word = "SURVIVED" if alive else "killed  "
+                print(f"{word} {name}.py:{line}: {before}  →  {after}", flush=True)
+    print()
+    for name, results in killed.items():
+        print(f"{name}: {sum(results)} of {len(results)} killed")
+    total = [result for results in killed.values() for result in results]
+    share = sum(total) / len(total)
+    print(f"{share:.1%} in all")
+    sys.exit(share < GOAL)
+
+
+if __name__ == "__main__":
+    main()
