@@ -52,11 +52,11 @@ def listed(tmp_path, monkeypatch):
 def shown(monkeypatch):
     """Catch what is displayed."""
     calls = []
-    monkeypatch.setattr(
-        IPython.display,
-        "display",
-        lambda bundle, metadata, raw: calls.append((bundle, metadata, raw)),
-    )
+
+    def display(bundle, metadata, raw):
+        calls.append((bundle, metadata, raw))
+
+    monkeypatch.setattr(IPython.display, "display", display)
     return calls
 
 
@@ -72,7 +72,10 @@ def test_an_entry_is_read():
 
 def test_one_part_needs_no_name(listed):
     listed("{ wide = [1.5, 2.5], deep = [1.5, 2.5] }", "[1, 2]")
-    assert claims.read_claims()["gain"].stated == {"all": [1, 2]}
+    claim = claims.read_claims()["gain"]
+    assert claim.stated == {"all": [1, 2]}
+    text = claims.markdown(claim, Result("gain", "holds", {"all": [2, 1, 3, 5]}))
+    assert "Gain, in points, median and range of 5 seeds: **2** (1 to 3).\n" in text
 
 
 @pytest.mark.parametrize(
@@ -154,7 +157,7 @@ def test_a_claim_that_stands_is_shown(shown):
     assert text.startswith(":::{admonition} Claim ● holds\n")
     assert ":name: claim-gain\n" in text
     assert "\nX gains {cite}`ioffe2015`.\n" in text
-    assert "wide **2** (1.9 to 2.1); deep **2** (2 to 900000)." in text
+    assert "of 5 seeds. wide: **2** (1.9 to 2.1); deep: **2** (2 to 900000)." in text
     result = metadata["bnlib_claim"]
     assert json.loads(json.dumps(result)) == result
     assert Result(**result).parts["wide"] == [2.0, 1.9, 2.1, 5]
@@ -166,7 +169,7 @@ def test_numbers_below_zero_have_a_minus_sign_and_folklore_no_citation(listed, s
     result = Result("gain", "holds", {"pre-act": [-0.5, -1e-5, 1.0, 5]})
     text = claims.markdown(claim, result)
     assert "X gains (folklore)." in text
-    assert "pre-act **−0.5** (−1e−05 to 1)." in text
+    assert "pre-act: **−0.5** (−1e−05 to 1)." in text
 
 
 @pytest.mark.parametrize(
@@ -257,14 +260,13 @@ def test_the_chain_from_the_cell_to_the_tests_of_the_book(tmp_path):
 
     results = claims.stored_results(tmp_path / "book")
     parts = {"wide": [2, 2, 2, 5], "deep": [2, -3, 2, 5]}
+    place = "3-evidence/speed"
     for key in tampered:
-        result = Result(key, "holds in part", parts)
-        assert results[key] == ("3-evidence/speed", result)
+        assert results[key] == (place, Result(key, "holds in part", parts))
     table = claims.ledger(claims.read_claims(), results)
-    assert (
-        "X gains {cite}`ioffe2015`. | Gain, in points: wide **2** (2 to 2); " in table
-    )
-    assert "{doc}`/book/3-evidence/speed`. | ◐ holds in part |" in table
+    assert "`ioffe2015`.\n  - Gain, in points. wide: **2** (2 to 2)" in table
+    assert table.count("{doc}`/book/3-evidence/speed`") == 1
+    assert table.count("\n  - ◐ holds in part\n") == 4
 
     notebook = nbformat.read(path, as_version=4)
     for cell, (old, new) in zip(notebook.cells[2:], tampered.values(), strict=True):
@@ -275,11 +277,10 @@ def test_the_chain_from_the_cell_to_the_tests_of_the_book(tmp_path):
     entries["interval"] = entries["interval"].replace("[1.5, 2.5]", "[2.1, 2.5]", 1)
     claims.LIST.write_text("".join(entries.values()))
     shutil.copy(ROOT / "book" / "conftest.py", folder)
-    off = [
-        f"no:{name}" for name in ("cacheprovider", "xdist", "cov", "hypothesispytest")
-    ]
-    options = ["-c", ROOT / "pyproject.toml", "--rootdir", folder, "-rA"]
-    options += [word for name in off for word in ("-p", name)]
+    options = []
+    for plugin in ("cacheprovider", "xdist", "cov", "hypothesispytest"):
+        options += ["-p", f"no:{plugin}"]
+    options += ["-c", ROOT / "pyproject.toml", "--rootdir", folder, "-rA"]
     done = run("-m", "pytest", *options, folder)
     failed = re.findall(r"^FAILED .*::Cell (\d)", done.stdout, re.MULTILINE)
     assert failed == ["3", "4", "5"], done.stdout
@@ -291,9 +292,8 @@ def test_a_claim_that_is_measured_twice_is_refused(tmp_path, listed):
         "display_data", metadata={"bnlib_claim": Result("gain", "holds", {})._asdict()}
     )
     cell = nbformat.v4.new_code_cell("check", outputs=[output])
-    for name in ("a", "b"):
-        nbformat.write(
-            nbformat.v4.new_notebook(cells=[cell]), tmp_path / f"{name}.ipynb"
-        )
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    for name in ("a.ipynb", "b.ipynb"):
+        nbformat.write(notebook, tmp_path / name)
     with pytest.raises(ValueError, match="gain is measured twice"):
         claims.stored_results(tmp_path)

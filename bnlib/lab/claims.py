@@ -88,15 +88,10 @@ def read_claims():
     Returns
     -------
     dict of str to Claim
-        By id, in the order of the file.
-
-    Raises
-    ------
-    ValueError
-        If an entry is not complete.
+        By id, in the order of the file. ValueError if an entry is not complete.
     """
-    claims, text = {}, LIST.read_text(encoding="utf-8")
-    for id_, entry in tomllib.loads(text).items():
+    claims = {}
+    for id_, entry in tomllib.loads(LIST.read_text(encoding="utf-8")).items():
         entry = {"true_from": -np.inf, "true_to": np.inf, **entry}
         if isinstance(entry.get("stated"), list):
             entry["stated"] = {"all": entry["stated"]}
@@ -192,10 +187,8 @@ def check(id_, measured):
         raise ClaimError(f"check: {id_} is not in claims.toml")
     claim = claims[id_]
     result = judge(claim, measured if isinstance(measured, dict) else {"all": measured})
-    bundle = {
-        "text/markdown": markdown(claim, result),
-        "text/plain": f"{id_}: {result.verdict}",
-    }
+    plain = f"{id_}: {result.verdict}"
+    bundle = {"text/markdown": markdown(claim, result), "text/plain": plain}
     display(bundle, metadata={KEY: result._asdict()}, raw=True)
     if os.environ.get("BNLIB_MNIST"):
         return
@@ -217,24 +210,30 @@ def markdown(claim, result):
     return (
         f":::{{admonition}} Claim {_verdict(result)}\n"
         f":class: claim\n:name: claim-{claim.id}\n\n{_sentence(claim)}\n\n"
-        f"{claim.measure}, median and range of {seeds} seeds: {_numbers(claim, result)}.\n:::"
+        f"{claim.measure}, median and range of {seeds} seeds{_numbers(claim, result)}.\n:::"
     )
 
 
 def ledger(claims, results):
-    """Return all claims and what was measured as a table, in MyST Markdown.
+    """Return all claims and what was measured as tables, one a chapter, in MyST Markdown.
 
     `claims` are those of `read_claims`, and `results`, one for each, those of `stored_results`.
     """
-    rows = ["| Claim | Measured | Verdict |", "|:---|:---|:---|"]
+    chapters = {}
     for id_, claim in claims.items():
         chapter, result = results[id_]
-        rows.append(
-            f"| {{ref}}`{id_} <claim-{id_}>`: {_sentence(claim)} "
-            f"| {claim.measure}: {_numbers(claim, result)}. In {{doc}}`/book/{chapter}`. "
-            f"| {_verdict(result)} |"
+        chapters.setdefault(chapter, []).append(
+            f"* - {{ref}}`{id_} <claim-{id_}>`: {_sentence(claim)}\n"
+            f"  - {claim.measure}{_numbers(claim, result)}.\n"
+            f"  - {_verdict(result)}\n"
         )
-    return "\n".join(rows)
+    head = (
+        ":header-rows: 1\n:widths: 42 42 16\n\n* - Claim\n  - Measured\n  - Verdict\n"
+    )
+    return "\n".join(
+        f"**{{doc}}`/book/{chapter}`**\n\n:::{{list-table}}\n{head}{''.join(rows)}:::\n"
+        for chapter, rows in chapters.items()
+    )
 
 
 def _sentence(claim):
@@ -250,14 +249,14 @@ def _verdict(result):
 
 
 def _numbers(claim, result):
-    """Return the parts of a measurement; tests/nbval.cfg knows the numbers by this form."""
+    """Return the end of a sentence; tests/nbval.cfg knows the numbers by their form."""
     texts = []
     for name in claim.stated:
         numbers = (f"{number:g}".replace("-", "−") for number in result.parts[name])
         median, low, high, _ = numbers
-        label = "" if name == "all" else f"{name} "
+        label = "" if name == "all" else f"{name}: "
         texts.append(f"{label}**{median}** ({low} to {high})")
-    return "; ".join(texts)
+    return (": " if "all" in claim.stated else ". ") + "; ".join(texts)
 
 
 def stored_results(book):
