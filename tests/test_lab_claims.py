@@ -157,7 +157,7 @@ def test_a_claim_that_stands_is_shown(shown):
     assert text.startswith(":::{admonition} Claim ● holds\n")
     assert ":name: claim-gain\n" in text
     assert "\nX gains {cite}`ioffe2015`.\n" in text
-    assert "of 5 seeds. wide: **2** (1.9 to 2.1); deep: **2** (2 to 900000)." in text
+    assert "of 5 seeds; wide: **2** (1.9 to 2.1); deep: **2** (2 to 900000)." in text
     result = metadata["bnlib_claim"]
     assert json.loads(json.dumps(result)) == result
     assert Result(**result).parts["wide"] == [2.0, 1.9, 2.1, 5]
@@ -264,7 +264,7 @@ def test_the_chain_from_the_cell_to_the_tests_of_the_book(tmp_path):
     for key in tampered:
         assert results[key] == (place, Result(key, "holds in part", parts))
     table = claims.ledger(claims.read_claims(), results)
-    assert "`ioffe2015`.\n  - Gain, in points. wide: **2** (2 to 2)" in table
+    assert "`ioffe2015`.\n  - Gain, in points; wide: **2** (2 to 2)" in table
     assert table.count("{doc}`/book/3-evidence/speed`") == 1
     assert table.count("\n  - ◐ holds in part\n") == 4
 

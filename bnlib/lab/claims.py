@@ -256,7 +256,7 @@ def _numbers(claim, result):
         median, low, high, _ = numbers
         label = "" if name == "all" else f"{name}: "
         texts.append(f"{label}**{median}** ({low} to {high})")
-    return (": " if "all" in claim.stated else ". ") + "; ".join(texts)
+    return (": " if "all" in claim.stated else "; ") + "; ".join(texts)
 
 
 def stored_results(book):
