@@ -35,7 +35,7 @@ TESTS = [
     "train",
     "accuracy",
 ]
-SECONDS = 300  # more than any run takes, so that a mutant that loops is killed too
+SECONDS = 300  # of CPU: more than any run takes, so that a mutant that loops is killed
 GOAL = 0.9
 
 OPERATORS = {
@@ -139,8 +139,15 @@ def mutants(source):
                 )
 
 
-class Quick:
-    """A pytest plugin: hypothesis does not search for the simplest failure."""
+class Watch:
+    """A pytest plugin: it keeps which test fails, and lets hypothesis not simplify it."""
+
+    killer = None
+
+    def pytest_runtest_logreport(self, report):
+        """Keep the name of a test that failed."""
+        if report.failed:
+            self.killer = report.nodeid.split("/")[-1]
 
     def pytest_configure(self):
         """Load the profile, after the one of conftest.py."""
@@ -156,16 +163,17 @@ def too_long(*_):
     raise TimeoutError(f"more than {SECONDS} s")
 
 
-def survives(task):
-    """Run the tests on a copy of the package with a module replaced; return if all pass."""
+def killer(task):
+    """Run the tests on a copy of the package with a module replaced; return which one fails."""
     name, source = task
     import pytest
 
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
-    signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(SECONDS)
+    signal.signal(signal.SIGPROF, too_long)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(
             ROOT / "bnlib",
@@ -176,12 +184,12 @@ def survives(task):
         sys.path.insert(0, folder)
         tests = [str(ROOT / "tests" / f"test_{test}.py") for test in TESTS]
         options = ["-x", "-q", "-o", "addopts=", "-p", "no:cacheprovider"]
-        code = pytest.main([f"--rootdir={ROOT}", *options, *tests], plugins=[Quick()])
+        code = pytest.main([f"--rootdir={ROOT}", *options, *tests], plugins=[watch])
         module = sys.modules.get("bnlib")
         if module is not None and not module.__file__.startswith(folder):
             raise RuntimeError("the tests did not run on the copy")
-    signal.alarm(0)
-    return code == pytest.ExitCode.OK
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    return None if code == pytest.ExitCode.OK else watch.killer or f"exit {code}"
 
 
 def main():
@@ -207,14 +215,14 @@ def main():
     killed = {name: [] for name in arguments.modules}
     with context.Pool(arguments.jobs, maxtasksperchild=1) as pool:
         tasks = [(name, source) for name, *_, source in cases]
-        for case, alive in zip(cases, pool.imap(survives, tasks), strict=True):
+        for case, test in zip(cases, pool.imap(killer, tasks), strict=True):
             name, line, before, after, _ = case
-            if line == 0 and not alive:
-                sys.exit(f"{name}: the tests fail on the unchanged source")
+            if line == 0 and test:
+                sys.exit(f"{name}: on the unchanged source {test} fails")
             if line > 0:
-                killed[name].append(not alive)
-                word = "SURVIVED" if alive else "killed  "
-                print(f"{word} {name}.py:{line}: {before}  →  {after}", flush=True)
+                killed[name].append(test is not None)
+                print(f"{name}.py:{line}: {before}  →  {after}")
+                print(f"    killed by {test}" if test else "    SURVIVED", flush=True)
     print()
     for name, results in killed.items():
         print(f"{name}: {sum(results)} of {len(results)} killed")
