@@ -23,7 +23,6 @@ from bnlib.optim import SGD
 ROOT = Path(__file__).parents[1]
 ENTRY = """
 [gain]
-chapter = "3-evidence/speed"
 sentence = "X gains."
 source = "ioffe2015"
 measure = "Gain, in points"
@@ -38,11 +37,13 @@ TWO = [1.9, 1.95, 2, 2.05, 2.1]
 def listed(tmp_path, monkeypatch):
     """Put a list of one claim in place of the book's; return a function that changes it."""
     monkeypatch.delenv("BNLIB_MNIST", raising=False)
-    monkeypatch.setattr(claims, "LIST", tmp_path / "claims.toml")
+    monkeypatch.setattr(claims, "LIST", tmp_path / "ledger")
+    chapter = tmp_path / "ledger" / "3-evidence" / "speed.toml"
+    chapter.parent.mkdir(parents=True)
 
     def write(old="", new=""):
         assert old in ENTRY
-        claims.LIST.write_text(ENTRY.replace(old, new, 1) if old else ENTRY + new)
+        chapter.write_text(ENTRY.replace(old, new, 1) if old else ENTRY + new)
 
     write()
     return write
@@ -81,7 +82,7 @@ def test_one_part_needs_no_name(listed):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('source = "ioffe2015"\n', "", "claims.toml, gain: expected"),
+        ('source = "ioffe2015"\n', "", "3-evidence/speed, gain: expected"),
         ('source = "ioffe2015"', 'origin = "ioffe2015"', "expected .* got .*origin"),
         ('verdict = "holds"', 'verdict = "true"', "a verdict of .*, got 'true'"),
         ("true_from = 1.0\n", "", "true_from or true_to, got neither"),
@@ -92,6 +93,12 @@ def test_one_part_needs_no_name(listed):
 def test_a_bad_entry_is_refused(listed, old, new, message):
     listed(old, new)
     with pytest.raises(ValueError, match=message):
+        claims.read_claims()
+
+
+def test_an_id_that_two_chapters_take_is_refused():
+    (claims.LIST / "3-evidence" / "again.toml").write_text(ENTRY)
+    with pytest.raises(ValueError, match="speed: gain is in 3-evidence/again too"):
         claims.read_claims()
 
 
@@ -180,7 +187,7 @@ def test_numbers_below_zero_have_a_minus_sign_and_folklore_no_citation(listed, s
         (('= "holds"', '= "holds in part"'), "expected 'holds in part', measured"),
         (("[1.5, 2.5]", "[2.1, 2.5]"), "gain, wide: expected a median from 2.1"),
         (("[1.5, 2.5]", "[1.5, 1.9]"), "gain, wide: .* to 1.9, got 2.0"),
-        (("[gain]", "[loss]"), "gain is not in claims.toml"),
+        (("[gain]", "[loss]"), "gain is not listed"),
     ],
 )
 def test_a_claim_that_does_not_stand_stops_the_chapter(listed, shown, change, message):
@@ -247,9 +254,10 @@ def test_the_chain_from_the_cell_to_the_tests_of_the_book(tmp_path):
     folder.mkdir(parents=True)
     entry = ENTRY.replace('"holds"', '"holds in part"')
     entries = {key: entry.replace("gain", key, 1) for key in tampered}
-    claims.LIST.write_text("".join(entries.values()))
+    listed = claims.LIST / "3-evidence" / "speed.toml"
+    listed.write_text("".join(entries.values()))
     sources = ["from pathlib import Path\n\nfrom bnlib.lab import claims"]
-    sources += ['claims.LIST = Path("../../claims.toml")']
+    sources += ['claims.LIST = Path("../../ledger")']
     measured = '{"wide": [2] * 5, "deep": [2, 2, 2, 2, -3]}'
     sources += [f'claims.check("{key}", {measured})' for key in tampered]
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
@@ -275,7 +283,7 @@ def test_the_chain_from_the_cell_to_the_tests_of_the_book(tmp_path):
         data["text/markdown"] = data["text/markdown"].replace(old, new)
     nbformat.write(notebook, path)
     entries["interval"] = entries["interval"].replace("[1.5, 2.5]", "[2.1, 2.5]", 1)
-    claims.LIST.write_text("".join(entries.values()))
+    listed.write_text("".join(entries.values()))
     shutil.copy(ROOT / "book" / "conftest.py", folder)
     options = []
     for plugin in ("cacheprovider", "xdist", "cov", "hypothesispytest"):

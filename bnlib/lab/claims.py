@@ -1,9 +1,9 @@
 """Claims: sentences of the form "BN does X", tied to a measurement.
 
-The file ``claims.toml`` beside this module lists every claim: the sentence that the book prints,
-its source, what was measured, and the verdict. A chapter measures it in a cell with `check`, which
-shows the claim and raises where the measurement is no longer what the list says. The appendix
-prints the ledger from what the chapters stored.
+The folder ``ledger`` beside this module lists every claim, in one file for each chapter: the
+sentence that the book prints, its source, what was measured, and the verdict. A chapter measures it
+in a cell with `check`, which shows the claim and raises where the measurement is no longer what the
+list says. The appendix prints the ledger from what the chapters stored.
 """
 
 import json
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 KEY = "bnlib_claim"  # where an output's metadata hold a result
-LIST = Path(__file__).with_name("claims.toml")
+LIST = Path(__file__).with_name("ledger")
 VERDICTS = {"holds": "●", "holds in part": "◐", "does not replicate": "○"}
 
 
@@ -88,32 +88,43 @@ def read_claims():
     Returns
     -------
     dict of str to Claim
-        By id, in the order of the file. ValueError if an entry is not complete.
+        By id; chapters in the order of their paths, claims in the order of their file.
+
+    Raises
+    ------
+    ValueError
+        If an entry is not complete, or an id is taken twice.
     """
     claims = {}
-    for id_, entry in tomllib.loads(LIST.read_text(encoding="utf-8")).items():
-        entry = {"true_from": -np.inf, "true_to": np.inf, **entry}
-        if isinstance(entry.get("stated"), list):
-            entry["stated"] = {"all": entry["stated"]}
-        if set(entry) != set(Claim._fields) - {"id"}:
-            raise ValueError(
-                f"claims.toml, {id_}: expected {Claim._fields}, got {list(entry)}"
-            )
-        claims[id_] = claim = Claim(id_, **entry)
-        if claim.verdict not in VERDICTS:
-            raise ValueError(
-                f"claims.toml, {id_}: expected a verdict of {list(VERDICTS)}, got {claim.verdict!r}"
-            )
-        if claim.true_from == -np.inf and claim.true_to == np.inf:
-            raise ValueError(
-                f"claims.toml, {id_}: expected true_from or true_to, got neither: "
-                "every measurement would bear it out"
-            )
-        if not claim.stated or not all(a < b for a, b in claim.stated.values()):
-            raise ValueError(
-                f"claims.toml, {id_}: expected intervals [low, high], got {claim.stated}"
-            )
+    for path in sorted(LIST.rglob("*.toml")):
+        chapter = path.relative_to(LIST).with_suffix("").as_posix()
+        for id_, entry in tomllib.loads(path.read_text(encoding="utf-8")).items():
+            claim = _read_claim(id_, chapter, entry)
+            if id_ in claims:
+                raise ValueError(f"{chapter}: {id_} is in {claims[id_].chapter} too")
+            claims[id_] = claim
     return claims
+
+
+def _read_claim(id_, chapter, entry):
+    """Turn an entry into a claim; ValueError if it is not complete."""
+    entry = {"true_from": -np.inf, "true_to": np.inf, **entry}
+    if isinstance(entry.get("stated"), list):
+        entry["stated"] = {"all": entry["stated"]}
+    keys = [key for key in Claim._fields if key not in ("id", "chapter")]
+    expected = f"{chapter}, {id_}: expected"
+    if set(entry) != set(keys):
+        raise ValueError(f"{expected} {keys}, got {list(entry)}")
+    claim = Claim(id_, chapter, **entry)
+    if claim.verdict not in VERDICTS:
+        raise ValueError(
+            f"{expected} a verdict of {list(VERDICTS)}, got {claim.verdict!r}"
+        )
+    if claim.true_from == -np.inf and claim.true_to == np.inf:  # always borne out
+        raise ValueError(f"{expected} true_from or true_to, got neither")
+    if not claim.stated or not all(a < b for a, b in claim.stated.values()):
+        raise ValueError(f"{expected} intervals [low, high], got {claim.stated}")
+    return claim
 
 
 def judge(claim, measured):
@@ -170,7 +181,7 @@ def check(id_, measured):
     Parameters
     ----------
     id_ : str
-        A claim of ``claims.toml``.
+        A claim of the list.
     measured : array_like of shape (seeds,), or dict of str to array_like
         One value for each seed; a dict where the measurement has parts. A single array is the
         part "all".
@@ -184,7 +195,7 @@ def check(id_, measured):
 
     claims = read_claims()
     if id_ not in claims:
-        raise ClaimError(f"check: {id_} is not in claims.toml")
+        raise ClaimError(f"check: {id_} is not listed")
     claim = claims[id_]
     result = judge(claim, measured if isinstance(measured, dict) else {"all": measured})
     plain = f"{id_}: {result.verdict}"
