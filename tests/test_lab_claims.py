@@ -84,7 +84,7 @@ def test_one_part_needs_no_name(listed):
     [
         ('source = "ioffe2015"\n', "", "3-evidence/speed, gain: expected"),
         ('source = "ioffe2015"', 'origin = "ioffe2015"', "expected .* got .*origin"),
-        ('verdict = "holds"', 'verdict = "true"', "a verdict of .*, got 'true'"),
+        ('verdict = "holds"', 'verdict = "true"', "one of .*, got 'true'"),
         ("true_from = 1.0\n", "", "true_from or true_to, got neither"),
         ("[1.5, 2.5]", "[2.5, 1.5]", "intervals"),
         ("{ wide = [1.5, 2.5], deep = [1.5, 2.5] }", "{}", "intervals"),
@@ -303,5 +303,5 @@ def test_a_claim_that_is_measured_twice_is_refused(tmp_path, listed):
     notebook = nbformat.v4.new_notebook(cells=[cell])
     for name in ("a.ipynb", "b.ipynb"):
         nbformat.write(notebook, tmp_path / name)
-    with pytest.raises(ValueError, match="gain is measured twice"):
+    with pytest.raises(ValueError, match="gain stands twice"):
         claims.stored_results(tmp_path)

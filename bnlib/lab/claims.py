@@ -117,9 +117,7 @@ def _read_claim(id_, chapter, entry):
         raise ValueError(f"{expected} {keys}, got {list(entry)}")
     claim = Claim(id_, chapter, **entry)
     if claim.verdict not in VERDICTS:
-        raise ValueError(
-            f"{expected} a verdict of {list(VERDICTS)}, got {claim.verdict!r}"
-        )
+        raise ValueError(f"{expected} one of {[*VERDICTS]}, got {claim.verdict!r}")
     if claim.true_from == -np.inf and claim.true_to == np.inf:  # always borne out
         raise ValueError(f"{expected} true_from or true_to, got neither")
     if not claim.stated or not all(a < b for a, b in claim.stated.values()):
@@ -238,9 +236,8 @@ def ledger(claims, results):
             f"  - {claim.measure}{_numbers(claim, result)}.\n"
             f"  - {_verdict(result)}\n"
         )
-    head = (
-        ":header-rows: 1\n:widths: 42 42 16\n\n* - Claim\n  - Measured\n  - Verdict\n"
-    )
+    head = ":header-rows: 1\n:widths: 42 42 16\n\n"
+    head += "* - Claim\n  - Measured\n  - Verdict\n"
     return "\n".join(
         f"**{{doc}}`/book/{chapter}`**\n\n:::{{list-table}}\n{head}{''.join(rows)}:::\n"
         for chapter, rows in chapters.items()
@@ -294,13 +291,10 @@ def stored_results(book):
             continue
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             for output in cell.get("outputs", []):
-                stored = output.get("metadata", {}).get(KEY)
-                if stored is None:
+                if not (stored := output.get("metadata", {}).get(KEY)):
                     continue
                 if stored["id"] in results:
-                    raise ValueError(
-                        f"stored_results: {stored['id']} is measured twice"
-                    )
+                    raise ValueError(f"stored_results: {stored['id']} stands twice")
                 chapter = path.relative_to(book).with_suffix("").as_posix()
                 results[stored["id"]] = chapter, Result(**stored)
     return results
