@@ -10,6 +10,8 @@ NB ?=
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
+# Progress bars are for `make lab`; stored outputs hold none.
+unexport BNLIB_PROGRESS
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -28,7 +30,7 @@ test: $(READY)  ## Run every test: units, doctests, and the book's notebooks
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --durations=8 --durations-min=5
 
 lab: $(READY)  ## Open the notebooks in JupyterLab
-	$(BIN)/jupyter lab book
+	BNLIB_PROGRESS=1 $(BIN)/jupyter lab book
 
 notebooks: $(READY)  ## Format and run all notebooks, or some: make notebooks NB=book/2-build/forward.ipynb
 	$(BIN)/ruff format --quiet $(or $(NB),book)

@@ -53,6 +53,22 @@ class Fixed(Module):
         return x
 
 
+# progress
+
+
+def test_a_progress_bar_shows_where_it_is_asked_for_and_nowhere_else(
+    monkeypatch, capsys
+):
+    monkeypatch.delenv("BNLIB_PROGRESS", raising=False)
+    run(steps=12)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setenv("BNLIB_PROGRESS", "1")
+    run(steps=12)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "/12" in err
+
+
 # accuracy
 
 

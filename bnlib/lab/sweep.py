@@ -13,7 +13,7 @@ from bnlib.optim import SGD
 
 from .data import batches
 from .lanes import lane_accuracy, lane_losses, stack
-from .training import History
+from .training import History, progress
 
 __all__ = ["best_rate", "sweep", "sweep_rates"]
 
@@ -87,7 +87,7 @@ def sweep(
     with np.errstate(all="ignore"):  # lanes whose rate is too high overflow
         evaluate(0)
         net[0].wants_dx = False
-        for step in range(1, steps + 1):
+        for step in progress(steps):
             start = time.perf_counter()
             rows = np.stack([next(order) for order in orders], axis=1)  # (N, K)
             target = data.y_train[rows]

@@ -1,17 +1,19 @@
 """The training loop that the chapters share: mini-batches in, a history of the run out."""
 
+import os
 import time
 from contextlib import contextmanager
 from itertools import chain, count, islice
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from bnlib.layers import CrossEntropyLoss
 
 from .data import batches
 
-__all__ = ["History", "accuracy", "evaluating", "fit", "steps_to"]
+__all__ = ["History", "accuracy", "evaluating", "fit", "progress", "steps_to"]
 
 
 class History(NamedTuple):
@@ -62,6 +64,18 @@ def accuracy(net, x, y, *, batch_size=64):
         starts = range(0, len(x), batch_size)
         guesses = [net(x[i : i + batch_size]).argmax(1) for i in starts]
     return float(np.mean(np.concatenate(guesses) == y))
+
+
+def progress(steps):
+    """Iterate over the steps 1, 2, … of a run, with a progress bar where somebody watches.
+
+    That is in a terminal, and wherever ``BNLIB_PROGRESS`` is set, as ``make lab`` does. Elsewhere,
+    in CI and in the stored notebooks, nothing is printed. The bar goes away when the run ends.
+    """
+    watched = bool(os.environ.get("BNLIB_PROGRESS"))
+    unless_terminal = None  # tqdm's word for: only where stderr is a terminal
+    disable = False if watched else unless_terminal
+    return tqdm(range(1, steps + 1), unit="step", leave=False, disable=disable)
 
 
 def fit(
@@ -116,9 +130,8 @@ def fit(
         all="ignore"
     ):  # with a learning rate that is too high, numbers overflow
         evaluate(0)
-        for step, (x, y) in enumerate(
-            islice(chain.from_iterable(epochs), steps), start=1
-        ):
+        samples = islice(chain.from_iterable(epochs), steps)
+        for step, (x, y) in zip(progress(steps), samples, strict=True):
             start = time.perf_counter()
             logits = net(x)
             trained.append((criterion(logits, y), np.mean(logits.argmax(1) == y)))
