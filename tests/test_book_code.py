@@ -23,6 +23,7 @@ CORE = (
     "layers",
     "optim",
     "gradcheck",
+    "fuse",
 )
 PREFIX = "bnlib:"
 

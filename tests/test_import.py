@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "layers": {"_checks", "functional", "module"},
     "optim": {"module"},
     "gradcheck": set(),
+    "fuse": {"_checks", "layers", "module", "norm"},
 }
 
 
