@@ -215,7 +215,8 @@ def check(id_, measured):
 
 def markdown(claim, result):
     """Return a claim and its measurement as a chapter shows them, in MyST Markdown."""
-    seeds = min(part[-1] for part in result.parts.values())
+    counts = {part[-1] for part in result.parts.values()}
+    seeds = " to ".join(f"{count}" for count in sorted({min(counts), max(counts)}))
     return (
         f":::{{admonition}} Claim {_verdict(result)}\n"
         f":class: claim\n:name: claim-{claim.id}\n\n{_sentence(claim)}\n\n"
@@ -260,8 +261,7 @@ def _numbers(claim, result):
     """Return the end of a sentence; tests/nbval.cfg knows the numbers by their form."""
     texts = []
     for name in claim.stated:
-        numbers = (f"{number:g}".replace("-", "−") for number in result.parts[name])
-        median, low, high, _ = numbers
+        median, low, high = (f"{n:g}".replace("-", "−") for n in result.parts[name][:3])
         label = "" if name == "all" else f"{name}: "
         texts.append(f"{label}**{median}** ({low} to {high})")
     return (": " if "all" in claim.stated else "; ") + "; ".join(texts)
