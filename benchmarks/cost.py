@@ -1,0 +1,244 @@
+"""What batch normalization adds to the two reference networks.
+
+Run as ``OMP_NUM_THREADS=1 python -m benchmarks.cost book/6-practice/cost.json``. All times are
+CPU seconds of one thread: others may use the machine, and their time is not ours. The rivals take
+turns, a median stands for each, and every repetition makes its networks anew. The result is the
+file from which the chapter "Cost" draws its figures.
+"""
+
+import copy
+import ctypes
+import json
+import os
+import platform
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import bnlib
+from benchmarks.timing import machine
+from bnlib import optim
+from bnlib.fuse import fuse
+
+LIBRARIES = {"bnlib": bnlib, "PyTorch": torch.nn}
+INPUTS = {"dense": (64, 784), "CNN": (32, 3, 64, 64)}  # batch first
+REPETITIONS = 5
+
+
+def medians(calls, rounds):
+    """Run functions in turn, after one round to warm up; median CPU seconds of each."""
+    times = {name: [] for name in calls}
+    for k in range(rounds + 1):
+        for name, call in calls.items():
+            start = time.process_time()
+            call()
+            if k:
+                times[name].append(time.process_time() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def network(lib, name, norm):
+    """Return a reference network of a library, with or without batch normalization."""
+    if name == "dense":
+        layers = [lib.Linear(784, 128), lib.BatchNorm1d(128), lib.ReLU()]
+        layers += [lib.Linear(128, 64), lib.BatchNorm1d(64), lib.ReLU()]
+        layers += [lib.Linear(64, 10)]
+    else:
+        layers = [lib.Conv2d(3, 32, 3), lib.BatchNorm2d(32), lib.ReLU()]
+        layers += [lib.Flatten(), lib.Linear(32 * 62 * 62, 10)]
+    return lib.Sequential(
+        *(
+            layer
+            for layer in layers
+            if norm or not isinstance(layer, (lib.BatchNorm1d, lib.BatchNorm2d))
+        )
+    )
+
+
+def step(lib, net, x, target):
+    """Return a function that makes one training step."""
+    loss = lib.CrossEntropyLoss()
+    if lib is bnlib:
+        sgd = optim.SGD(net.parameters(), lr=0.01)
+
+        def ours():
+            sgd.zero_grad()
+            loss(net(x), target)
+            net.backward(loss.backward())
+            sgd.step()
+
+        return ours
+    sgd = torch.optim.SGD(net.parameters(), lr=0.01)
+    x, target = torch.tensor(x), torch.tensor(target)
+
+    def theirs():
+        sgd.zero_grad()
+        loss(net(x), target).backward()
+        sgd.step()
+
+    return theirs
+
+
+def inference(lib, net, x):
+    """Return a function that makes one prediction."""
+    net.eval()
+    if lib is bnlib:
+        return lambda: net(x)
+    x = torch.tensor(x)
+
+    def predict():
+        with torch.inference_mode():
+            net(x)
+
+    return predict
+
+
+def folded(lib, net):
+    """Fold the batch normalizations of a network into the layers before them."""
+    net = copy.deepcopy(net).eval()
+    if lib is bnlib:
+        return fuse(net)
+    fold = torch.nn.utils.fusion
+    layers = []
+    for layer in net:
+        if isinstance(layer, torch.nn.BatchNorm1d):
+            layers[-1] = fold.fuse_linear_bn_eval(layers[-1], layer)
+        elif isinstance(layer, torch.nn.BatchNorm2d):
+            layers[-1] = fold.fuse_conv_bn_eval(layers[-1], layer)
+        else:
+            layers.append(layer)
+    return torch.nn.Sequential(*layers)
+
+
+def ratios(lib, name, rounds):
+    """Time over that of the plain network, once for each repetition."""
+    found = {"training": [], "inference": [], "folded": []}
+    shape = INPUTS[name]
+    for seed in range(REPETITIONS):
+        rng = np.random.default_rng(seed)
+        x = rng.standard_normal(shape, dtype=np.float32)
+        target = rng.integers(0, 10, shape[0])
+        plain, normed = (network(lib, name, norm) for norm in (False, True))
+        calls = {"none": plain, "training": normed}
+        calls = {key: step(lib, net, x, target) for key, net in calls.items()}
+        times = medians(calls, rounds)
+        found["training"].append(times["training"] / times["none"])
+        nets = {"none": plain, "inference": normed, "folded": folded(lib, normed)}
+        calls = {key: inference(lib, net, x) for key, net in nets.items()}
+        times = medians(calls, 2 * rounds)
+        for key in ("inference", "folded"):
+            found[key].append(times[key] / times["none"])
+    return found
+
+
+def layer_times(lib, name, rounds):
+    """Seconds of each layer, forward and backward, on the inputs that it sees in the network."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(INPUTS[name], dtype=np.float32)
+    found = []
+    for k, layer in enumerate(network(lib, name, norm=True)):
+        if lib is bnlib:
+            y = layer(x)
+            dy = rng.standard_normal(y.shape, dtype=np.float32)
+            calls = (
+                lambda layer=layer, x=x: layer(x),
+                lambda layer=layer, dy=dy: layer.backward(dy),
+            )
+        else:
+            # The input of the first layer needs no gradient in PyTorch.
+            inputs = torch.as_tensor(x).detach().requires_grad_(k > 0)
+            y = layer(inputs)
+            dy = torch.randn(y.shape)
+            wanted = [*layer.parameters(), *([inputs] if k else [])]
+            calls = (
+                lambda layer=layer, inputs=inputs: layer(inputs),
+                lambda y=y, wanted=wanted, dy=dy: torch.autograd.grad(
+                    y, wanted, dy, retain_graph=True
+                ),
+            )
+        times = medians(dict(zip(("forward", "backward"), calls, strict=True)), rounds)
+        found.append({"layer": type(layer).__name__, **times})
+        x = y
+    return found
+
+
+def limits():
+    """Return the FLOP per second of a matrix product and the bytes per second of a copy."""
+    a = np.ones((1024, 1024), np.float32)
+    b, c = np.ones_like(a), np.empty_like(a)
+    source = np.ones(2**25, np.float32)  # 128 MB: no cache holds it
+    target = np.zeros_like(source)
+    times = medians(
+        {
+            "product": lambda: np.matmul(a, b, out=c),
+            "copy": lambda: np.copyto(target, source),
+        },
+        rounds=15,
+    )
+    return {
+        "flops": 2 * 1024**3 / times["product"],
+        "bandwidth": 2 * source.nbytes / times["copy"],  # read and written
+    }
+
+
+def faults(lib, name, rounds):
+    """Pages that the system had to hand out in each step, and the step's seconds."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(INPUTS[name], dtype=np.float32)
+    target = rng.integers(0, 10, len(x))
+    found = {}
+    for key, norm in (("none", False), ("training", True)):
+        call = step(lib, network(lib, name, norm), x, target)
+        call()
+        found[key] = []
+        for _ in range(rounds):
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            start = time.process_time()
+            call()
+            seconds = time.process_time() - start
+            after = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            found[key].append([after - before, seconds])
+    return found
+
+
+def keep_memory():
+    """Tell glibc to keep the memory that arrays give back, and not to ask the system each time."""
+    if platform.libc_ver()[0] == "glibc":
+        trim_threshold, mmap_threshold = -1, -3  # glibc's numbers for what to set
+        libc = ctypes.CDLL(None)
+        libc.mallopt(mmap_threshold, 2**25)  # the largest that it takes
+        libc.mallopt(trim_threshold, 2**30)
+
+
+def main(path):
+    """Measure everything and write the file."""
+    torch.set_num_threads(1)
+    rounds = {"dense": 100, "CNN": 15}
+    result = {
+        "machine": machine(),
+        "versions": {"NumPy": np.__version__, "torch": torch.__version__},
+        "inputs": INPUTS,
+        "faults": faults(torch.nn, "CNN", 40),
+    }
+    keep_memory()  # else the fresh pages, which come by chance, hide what a layer costs
+    result |= {"limits": limits(), "ratios": {}, "layers": {}}
+    for library, lib in LIBRARIES.items():
+        result["ratios"][library] = {
+            name: ratios(lib, name, rounds[name]) for name in INPUTS
+        }
+        result["layers"][library] = {
+            name: layer_times(lib, name, 2 * rounds[name]) for name in INPUTS
+        }
+    text = json.dumps(result, indent=1)
+    Path(path).write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    if os.environ.get("OMP_NUM_THREADS") != "1":  # read when NumPy was imported
+        raise SystemExit("benchmarks.cost: expected OMP_NUM_THREADS=1")
+    main(sys.argv[1])
