@@ -9,7 +9,7 @@ import pytest
 from bnlib.lab.claims import ledger, markdown, read_claims, stored_results
 
 BOOK = Path(__file__).parents[1] / "book"
-AT_LEAST = 14  # raised with the book: a claim that leaves list and chapter is noticed
+AT_LEAST = 87  # raised with the book: a claim that leaves list and chapter is noticed
 CLAIMS, RESULTS = read_claims(), stored_results(BOOK)
 SOURCES = re.findall(r"^@\w+\{(\w+),", (BOOK / "references.bib").read_text(), re.M)
 measured = pytest.mark.parametrize("id_", sorted(CLAIMS.keys() & RESULTS.keys()))
