@@ -278,7 +278,8 @@ def test_the_best_rate_is_that_of_the_median():
 
 
 @pytest.mark.parametrize("edge", [0, 3])
-def test_a_best_rate_at_the_edge_is_refused(edge):
+def test_a_best_rate_at_the_edge_is_refused(edge, monkeypatch):
+    monkeypatch.delenv("BNLIB_MNIST", raising=False)
     scores = np.zeros((4, 5))
     scores[edge] = 1
     with pytest.raises(ValueError, match=f"{LRS[edge]:g} is best, at the edge"):
@@ -286,6 +287,14 @@ def test_a_best_rate_at_the_edge_is_refused(edge):
     scores[edge] = np.nan
     scores[1] = 2
     assert best_rate(LRS, scores) == 1
+
+
+def test_with_real_mnist_an_edge_is_only_warned_of(monkeypatch):
+    monkeypatch.setenv("BNLIB_MNIST", "a folder")
+    with pytest.warns(
+        UserWarning, match="1 is best, at the edge of the grid from 1 to 2"
+    ):
+        assert best_rate([1, 2], [[0.5], [0.1]]) == 0
 
 
 def test_steps_to_a_level():
