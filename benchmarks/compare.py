@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 import bnlib
+from benchmarks.networks import network, step
 from benchmarks.timing import alternate, machine, table
 from bnlib import functional as F
-from bnlib import optim
 
 SHAPES = [
     (64, 64, 32, 32),
@@ -67,37 +67,16 @@ def batch_norm_calls(shape):
     }
 
 
-def dense(lib):
-    """Return the dense reference network of a library."""
-    layers = [lib.Linear(784, 128), lib.BatchNorm1d(128), lib.ReLU()]
-    layers += [lib.Linear(128, 64), lib.BatchNorm1d(64), lib.ReLU(), lib.Linear(64, 10)]
-    return lib.Sequential(*layers)
-
-
 def step_calls(batch=64):
     """Return a training step of the dense network in bnlib and in eager PyTorch."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((batch, 784), dtype=np.float32)
     target = rng.integers(0, 10, batch)
-    net, loss = dense(bnlib), bnlib.CrossEntropyLoss()
-    sgd = optim.SGD(net.parameters(), lr=0.01)
-
-    def ours():
-        sgd.zero_grad()
-        loss(net(x), target)
-        net.backward(loss.backward())
-        sgd.step()
-
-    tx, ttarget = torch.tensor(x), torch.tensor(target)
-    tnet, tloss = dense(torch.nn), torch.nn.CrossEntropyLoss()
-    tsgd = torch.optim.SGD(tnet.parameters(), lr=0.01)
-
-    def theirs():
-        tsgd.zero_grad()
-        tloss(tnet(tx), ttarget).backward()
-        tsgd.step()
-
-    return {"bnlib": ours, "torch": theirs}
+    libraries = {"bnlib": bnlib, "torch": torch.nn}
+    return {
+        name: step(lib, network(lib, "dense", norm=True), x, target)
+        for name, lib in libraries.items()
+    }
 
 
 def main():

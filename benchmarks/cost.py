@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import resource
-import statistics
 import sys
 import time
 from pathlib import Path
@@ -21,8 +20,8 @@ import numpy as np
 import torch
 
 import bnlib
-from benchmarks.timing import machine
-from bnlib import optim
+from benchmarks.networks import network, step
+from benchmarks.timing import alternate, machine
 from bnlib.fuse import fuse
 
 LIBRARIES = {"bnlib": bnlib, "PyTorch": torch.nn}
@@ -31,57 +30,8 @@ REPETITIONS = 5
 
 
 def medians(calls, rounds):
-    """Run functions in turn, after one round to warm up; median CPU seconds of each."""
-    times = {name: [] for name in calls}
-    for k in range(rounds + 1):
-        for name, call in calls.items():
-            start = time.process_time()
-            call()
-            if k:
-                times[name].append(time.process_time() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def network(lib, name, norm):
-    """Return a reference network of a library, with or without batch normalization."""
-    if name == "dense":
-        layers = [lib.Linear(784, 128), lib.BatchNorm1d(128), lib.ReLU()]
-        layers += [lib.Linear(128, 64), lib.BatchNorm1d(64), lib.ReLU()]
-        layers += [lib.Linear(64, 10)]
-    else:
-        layers = [lib.Conv2d(3, 32, 3), lib.BatchNorm2d(32), lib.ReLU()]
-        layers += [lib.Flatten(), lib.Linear(32 * 62 * 62, 10)]
-    return lib.Sequential(
-        *(
-            layer
-            for layer in layers
-            if norm or not isinstance(layer, (lib.BatchNorm1d, lib.BatchNorm2d))
-        )
-    )
-
-
-def step(lib, net, x, target):
-    """Return a function that makes one training step."""
-    loss = lib.CrossEntropyLoss()
-    if lib is bnlib:
-        sgd = optim.SGD(net.parameters(), lr=0.01)
-
-        def ours():
-            sgd.zero_grad()
-            loss(net(x), target)
-            net.backward(loss.backward())
-            sgd.step()
-
-        return ours
-    sgd = torch.optim.SGD(net.parameters(), lr=0.01)
-    x, target = torch.tensor(x), torch.tensor(target)
-
-    def theirs():
-        sgd.zero_grad()
-        loss(net(x), target).backward()
-        sgd.step()
-
-    return theirs
+    """Run functions in turn; median CPU seconds of each."""
+    return alternate(calls, seconds=0, least=rounds, clock=time.process_time)
 
 
 def inference(lib, net, x):
