@@ -10,7 +10,8 @@ from datetime import timedelta
 from functools import reduce
 from pathlib import Path
 
-os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all workers are on this machine
+if sys.platform == "linux":  # all workers are on this machine; the name is Linux's
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
 
 import numpy as np
 import torch
