@@ -4,6 +4,8 @@ Every check runs before anything is changed, so a call that raises leaves its ca
 was. A message names the call, what was expected and what came.
 """
 
+import math
+
 import numpy as np
 
 FLOATS = (np.float16, np.float32, np.float64)
@@ -120,6 +122,19 @@ def check_gradient(call, dy, shape, dtype):
         raise ValueError(f"{call}: expected dy of shape {tuple(shape)}, got {dy.shape}")
 
 
+def check_memory(call, out, threads, dtype, *inputs):
+    """Raise unless `out` is None or memory for a result that overlaps with no input."""
+    if threads is not None:
+        check_positive_int(call, "threads", threads)
+    if out is None:
+        return
+    check_vector(call, "out", out, inputs[0].shape, dtype)
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        raise ValueError(f"{call}: expected out to be writeable and in C order")
+    if any(np.may_share_memory(out, a) for a in inputs):
+        raise ValueError(f"{call}: expected out to share no memory with the inputs")
+
+
 def check_batch_norm(
     call, x, running_mean, running_var, weight, bias, training, momentum, eps
 ):
@@ -142,7 +157,7 @@ def check_batch_norm(
             raise ValueError(f"{call}: expected {name} to be writeable when training")
     check_eps(call, eps)
     check_probability(call, "momentum", momentum)
-    if training and x.shape[0] * int(np.prod(x.shape[2:])) == 1:
+    if training and x.shape[0] * math.prod(x.shape[2:]) == 1:
         raise ValueError(
             f"{call}: expected more than 1 value per channel when training, got shape {x.shape}"
         )

@@ -2,23 +2,15 @@
 
 ``*_forward`` returns the output and a cache; ``*_backward`` turns the gradient of the output and
 that cache into gradients of the inputs. `batch_norm` has PyTorch's signature. The channel axis is
-axis 1. Layer and group normalization live in `bnlib.sample_norm`, convolution and pooling in
-`bnlib.convolution`, everything else in `bnlib.ops`; all of them are found here too.
-
-Reference: Ioffe & Szegedy (2015), "Batch Normalization: Accelerating Deep Network Training by
-Reducing Internal Covariate Shift".
+axis 1. The arithmetic of batch normalization is in `bnlib.textbook` and `bnlib.kernels`, layer and
+group normalization in `bnlib.sample_norm`, convolution and pooling in `bnlib.convolution`,
+everything else in `bnlib.ops`; all of them are found here too.
 """
 
-import math
-
-import numpy as np
-
-from bnlib import convolution, ops, sample_norm
-from bnlib._checks import check_batch_norm, check_gradient, compute_dtype
+from bnlib import convolution, kernels, ops, sample_norm, textbook
+from bnlib._checks import check_batch_norm, check_gradient, check_memory
 from bnlib.convolution import *  # noqa: F403
-from bnlib.moments import center, moments
 from bnlib.ops import *  # noqa: F403
-from bnlib.ops import per_channel
 from bnlib.sample_norm import *  # noqa: F403
 
 __all__ = ["batch_norm", "batch_norm_backward", "batch_norm_forward"]
@@ -34,6 +26,9 @@ def batch_norm_forward(
     training=False,
     momentum=0.1,
     eps=1e-5,
+    *,
+    out=None,
+    threads=None,
 ):
     """Normalize each channel of a mini-batch, then scale and shift; keep what the backward needs.
 
@@ -42,57 +37,26 @@ def batch_norm_forward(
     Returns
     -------
     y : ndarray of shape (N, C, ...)
-        Output, in the dtype of `x`.
+        Output, in the dtype of `x`; `out`, if that is given.
     cache : tuple
-        For `batch_norm_backward`.
+        For `batch_norm_backward`. It may hold `x` itself: leave that as it is until then.
 
     Notes
     -----
-    ``y = weight · (x − mean) / √(var + eps) + bias``: Ioffe & Szegedy (2015), Algorithm 1 in
-    training, Algorithm 2 (step 11) in evaluation. Derived in the chapters "Forward" and "Running
-    statistics".
+    `bnlib.kernels` does the work where it can, `bnlib.textbook` everywhere else.
     """
-    check_batch_norm(
-        "batch_norm",
-        x,
-        running_mean,
-        running_var,
-        weight,
-        bias,
-        training,
-        momentum,
-        eps,
-    )
-    if training:
-        axes = (0, *range(2, x.ndim))  # every axis but the channels'
-        m = math.prod(x.shape[axis] for axis in axes)  # values per channel
-        mean, var = moments(x, axes)
-        if running_mean is not None and m > 0:
-            running_mean *= 1 - momentum
-            running_mean += momentum * mean.ravel()
-            running_var *= 1 - momentum
-            running_var += momentum * var.ravel() * (m / (m - 1))  # unbiased
-    else:
-        mean, var = per_channel(running_mean, x), per_channel(running_var, x)
-
-    invstd = (1 / np.sqrt(var + eps)).astype(compute_dtype(x.dtype))
-    x_hat = center(x, mean) * invstd
-    y = x_hat
-    if weight is not None:
-        y = y * per_channel(weight, x)
-    if bias is not None:
-        y = y + per_channel(bias, x)
-    # Never hand out x_hat itself: the backward needs it unchanged.
-    return y.astype(x.dtype, copy=y is x_hat), (
-        x_hat,
-        invstd,
-        weight,
-        training,
-        x.dtype,
-    )
+    args = x, running_mean, running_var, weight, bias, training, momentum, eps
+    check_batch_norm("batch_norm", *args)
+    check_memory("batch_norm", out, threads, x.dtype, x)
+    if kernels.suits(x, eps):
+        done = kernels.batch_norm_forward(*args, out, threads)
+        if done is not None:
+            return done
+    y, cache = textbook.batch_norm_forward(*args)
+    return _into(out, y), cache
 
 
-def batch_norm_backward(dy, cache):
+def batch_norm_backward(dy, cache, *, out=None, threads=None):
     """Gradients of a batch normalization, in training and in evaluation.
 
     Parameters
@@ -101,11 +65,15 @@ def batch_norm_backward(dy, cache):
         Gradient of the loss with respect to the output, in its dtype.
     cache : tuple
         From `batch_norm_forward`.
+    out : ndarray of shape (N, C, ...) or None
+        Memory for `dx`, apart from that of `dy` and `x`.
+    threads : int or None
+        As in `batch_norm`.
 
     Returns
     -------
     dx : ndarray of shape (N, C, ...)
-        Gradient with respect to `x`, in its dtype.
+        Gradient with respect to `x`, in its dtype; `out`, if that is given.
     dweight, dbias : ndarray of shape (C,)
         Gradients with respect to `weight` and `bias`; where there is none, with respect to the 1
         or 0 that stands in for it.
@@ -113,28 +81,30 @@ def batch_norm_backward(dy, cache):
     Raises
     ------
     TypeError, ValueError
-        If `dy` has not the dtype and shape of the output.
+        If `dy` or `out` has not the dtype and shape of the output, or `out` is no memory to write
+        into.
 
     Notes
     -----
     In training ``dx = weight · invstd · (dy − mean(dy) − x_hat · mean(dy · x_hat))``: Ioffe &
-    Szegedy (2015), section 3, in closed form. In evaluation the statistics are constants and
-    ``dx = weight · invstd · dy``. Derived in the chapter "Backward".
+    Szegedy (2015), section 3, in closed form. Derived in the chapter "Backward".
     """
-    x_hat, invstd, weight, training, dtype = cache
-    check_gradient("batch_norm_backward", dy, x_hat.shape, dtype)
-    axes = (0, *range(2, dy.ndim))
-    dbias = dy.sum(axes, dtype=np.float64)
-    dweight = (dy * x_hat).sum(axes, dtype=np.float64)
+    x = cache[0]  # or x_hat
+    dtype = x.dtype if isinstance(cache, kernels.Saved) else cache[-1]
+    check_gradient("batch_norm_backward", dy, x.shape, dtype)
+    check_memory("batch_norm_backward", out, threads, dtype, dy, x)
+    if isinstance(cache, kernels.Saved):
+        return kernels.batch_norm_backward(dy, cache, out, threads)
+    dx, dweight, dbias = textbook.batch_norm_backward(dy, cache)
+    return _into(out, dx), dweight, dbias
 
-    dx = dy
-    if training:
-        # An empty batch has m = 0, and no dx either.
-        m = max(1, math.prod(dy.shape[axis] for axis in axes))
-        dx = dy - per_channel(dbias / m, dy) - x_hat * per_channel(dweight / m, dy)
-    scale = invstd if weight is None else invstd * per_channel(weight, dy)
-    dx = (dx * scale).astype(dtype)
-    return dx, dweight.astype(x_hat.dtype), dbias.astype(x_hat.dtype)
+
+def _into(out, a):
+    """Return `a`, in the memory of `out` if there is such."""
+    if out is None:
+        return a
+    out[...] = a
+    return out
 
 
 def batch_norm(
@@ -146,6 +116,9 @@ def batch_norm(
     training=False,
     momentum=0.1,
     eps=1e-5,
+    *,
+    out=None,
+    threads=None,
 ):
     """Batch normalization over all axes but axis 1.
 
@@ -164,12 +137,17 @@ def batch_norm(
         Weight of the new batch in the running statistics, from 0 to 1.
     eps : float
         Added to the variance, greater than 0.
+    out : ndarray of shape (N, C, ...) or None
+        Memory for the output, in C order, of the dtype of `x` and apart from it.
+    threads : int or None
+        How many threads may work on a large array; None for what the environment variable
+        ``BNLIB_NUM_THREADS`` says, or else all CPUs of the process. Any number gives the same bits.
 
     Returns
     -------
     ndarray of shape (N, C, ...)
-        Output, in the dtype of `x`. An empty batch gives an empty output, and leaves the running
-        statistics alone.
+        Output, in the dtype of `x`; `out`, if that is given. An empty batch gives an empty output,
+        and leaves the running statistics alone.
 
     Raises
     ------
@@ -177,7 +155,8 @@ def batch_norm(
         If an array has not the dtype above.
     ValueError
         If a shape does not fit; if there is only one value per channel in training; if running
-        statistics are missing in evaluation; if `eps` or `momentum` is out of range.
+        statistics are missing in evaluation; if `eps`, `momentum` or `threads` is out of range;
+        if `out` cannot be written, or shares memory with `x`.
 
     Notes
     -----
@@ -185,12 +164,22 @@ def batch_norm(
 
     Examples
     --------
+    >>> import numpy as np
     >>> x = np.array([[1.0, 10.0], [3.0, 30.0]])
     >>> batch_norm(x, None, None, training=True).round(4)
     array([[-1., -1.],
            [ 1.,  1.]])
     """
     y, _ = batch_norm_forward(
-        x, running_mean, running_var, weight, bias, training, momentum, eps
+        x,
+        running_mean,
+        running_var,
+        weight,
+        bias,
+        training,
+        momentum,
+        eps,
+        out=out,
+        threads=threads,
     )
     return y

@@ -60,7 +60,9 @@ class _Optimizer:
         for group in self.param_groups:
             for parameter in group["params"]:
                 state = self.state.setdefault(id(parameter), {})
-                gradient = parameter.grad + group["weight_decay"] * parameter.data
+                gradient = parameter.grad
+                if np.any(group["weight_decay"]):
+                    gradient = gradient + group["weight_decay"] * parameter.data
                 parameter.data -= group["lr"] * self.direction(gradient, state, group)
 
 

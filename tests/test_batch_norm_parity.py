@@ -312,7 +312,7 @@ def test_nan_in_one_channel_leaves_the_others_alone():
     x[2, 1] = np.nan
     y = F.batch_norm(x, None, None, training=True)
     assert np.isnan(y[:, 1]).all()
-    assert_close(y[:, [0, 2]], clean[:, [0, 2]])
+    assert_close(y[:, [0, 2]], clean[:, [0, 2]], rtol=1e-6, atol=1e-7)
 
 
 def test_the_forward_has_the_same_arguments_and_defaults():
@@ -320,4 +320,5 @@ def test_the_forward_has_the_same_arguments_and_defaults():
     theirs = inspect.signature(torch.nn.functional.batch_norm).parameters
     ours = inspect.signature(F.batch_norm).parameters
     defaults = [(p.name.replace("input", "x"), p.default) for p in theirs.values()]
-    assert [(p.name, p.default) for p in ours.values()] == defaults
+    positional = [p for p in ours.values() if p.kind is not p.KEYWORD_ONLY]
+    assert [(p.name, p.default) for p in positional] == defaults

@@ -14,7 +14,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CORE = (
     "moments",
+    "textbook",
     "functional",
+    "threads",
+    "coefficients",
+    "blocks",
+    "small",
+    "kernels",
     "sample_norm",
     "convolution",
     "ops",

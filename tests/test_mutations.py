@@ -93,47 +93,47 @@ def check_layer(module):
 
 
 CHECKS = {
-    "functional": check_batch_norm,
+    "textbook": check_batch_norm,
     "moments": check_moments,
     "sample_norm": check_sample_norm,
     "norm": check_layer,
 }
 MUTATIONS = {
-    "no mean term": ("functional", ("dy - per_channel(dbias / m, dy) -", "dy -")),
-    "no projection": ("functional", ("- x_hat * per_channel(dweight / m, dy)", "")),
+    "no mean term": ("textbook", ("dy - per_channel(dbias / m, dy) -", "dy -")),
+    "no projection": ("textbook", ("- x_hat * per_channel(dweight / m, dy)", "")),
     "statistics detached": (
-        "functional",
+        "textbook",
         ("dx = dy\n    if training:", "dx = dy\n    if False:"),
     ),
-    "no bias correction": ("functional", (" * (m / (m - 1))", "")),
+    "no bias correction": ("textbook", ("(m / (m - 1)) * ", "")),
     "output with the unbiased variance": (
-        "functional",
+        "textbook",
         (
             "    invstd = (1",
             "    var = var * 5 / 4 if training else var\n    invstd = (1",
         ),
     ),
     "momentum turned round": (
-        "functional",
+        "textbook",
         ("*= 1 - momentum", "*= momentum"),
         ("+= momentum *", "+= (1 - momentum) *"),
     ),
     "no weight in dx": (
-        "functional",
+        "textbook",
         ("invstd if weight is None else invstd * per_channel(weight, dy)", "invstd"),
     ),
     "eps outside the root": (
-        "functional",
+        "textbook",
         ("1 / np.sqrt(var + eps)", "1 / (np.sqrt(var) + eps)"),
     ),
-    "no eps": ("functional", ("np.sqrt(var + eps)", "np.sqrt(var)")),
+    "no eps": ("textbook", ("np.sqrt(var + eps)", "np.sqrt(var)")),
     "batch statistics in evaluation": (
-        "functional",
+        "textbook",
         ("    if training:\n        axes", "    if True:\n        axes"),
     ),
     "running variance from the mean": (
-        "functional",
-        ("momentum * var.ravel()", "momentum * mean.ravel()"),
+        "textbook",
+        ("(m / (m - 1)) * var", "(m / (m - 1)) * mean"),
     ),
     "no correction of the variance": ("moments", (" - correction**2", "")),
     "low part of the mean lost": ("moments", ("(x - high) - low", "x - high")),
