@@ -36,8 +36,8 @@ notebooks: $(READY)  ## Format and run all notebooks, or some: make notebooks NB
 	$(BIN)/ruff format --quiet $(or $(NB),book)
 	$(BIN)/python tools/refresh.py $(NB)
 
-bench: $(READY)  ## Run the benchmarks
-	$(BIN)/python -m benchmarks
+bench: $(READY)  ## Time bnlib against PyTorch; keep the times: make bench FILE=book/6-practice/fast-kernel.json
+	$(BIN)/python -m benchmarks $(FILE)
 
 lint: $(READY)  ## Check style and format
 	$(BIN)/ruff check .

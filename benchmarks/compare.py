@@ -1,112 +1,128 @@
-"""bnlib against PyTorch: batch normalization, and a whole training step."""
+"""bnlib against its textbook version, PyTorch and the memory: one layer, and whole steps."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import torch
 
 import bnlib
+from benchmarks import story
 from benchmarks.networks import network, step
-from benchmarks.timing import alternate, machine, table
-from bnlib import functional as F
+from benchmarks.rivals import SHAPES, WHAT, by_the_book, floor, ours, theirs
+from benchmarks.timing import in_turns, machine, table
 
-SHAPES = [
-    (64, 64, 32, 32),
-    (64, 32, 62, 62),
-    (32, 256, 14, 14),
-    (128, 64, 8, 8),
-    (1024, 512),
-    (256, 128),
-    (64, 128),
-]
+THREADS = (1, 2)
+INPUTS = {"dense": (64, 784), "CNN": (32, 3, 64, 64)}  # batch first
+FAR = 10.0  # mean of x, in standard deviations, where a pivot is needed
 
 
-def batch_norm_calls(shape):
-    """Return, for each thing to time, the calls of bnlib and PyTorch, in float32."""
-    rng = np.random.default_rng(0)
-    C = shape[1]
-    x, dy = (rng.standard_normal(shape, dtype=np.float32) for _ in "ab")
-    weight, var = (rng.uniform(0.5, 2, C).astype(np.float32) for _ in "ab")
-    bias, mean = (rng.standard_normal(C).astype(np.float32) for _ in "ab")
-    stats = mean, var
-    _, cache = F.batch_norm_forward(x, *stats, weight, bias, training=True)
-
-    tx, tdy, tw, tb = (torch.tensor(a) for a in (x, dy, weight, bias))
-    tstats = torch.tensor(mean), torch.tensor(var)
-    inputs = [t.requires_grad_() for t in (tx, tw, tb)]
-    ty = torch.nn.functional.batch_norm(tx, *tstats, tw, tb, training=True)
-
-    def ours():
-        _, cache = F.batch_norm_forward(x, *stats, weight, bias, training=True)
-        F.batch_norm_backward(dy, cache)
-
-    def theirs(training):
-        return torch.nn.functional.batch_norm(tx, *tstats, tw, tb, training)
-
-    def their_evaluation():
-        with torch.inference_mode():
-            theirs(training=False)
-
-    return {
-        "forward": {
-            "bnlib": lambda: F.batch_norm(x, *stats, weight, bias, training=True),
-            "torch": lambda: theirs(training=True),
-        },
-        "backward": {
-            "bnlib": lambda: F.batch_norm_backward(dy, cache),
-            "torch": lambda: torch.autograd.grad(ty, inputs, tdy, retain_graph=True),
-        },
-        "both": {
-            "bnlib": ours,
-            "torch": lambda: torch.autograd.grad(theirs(training=True), inputs, tdy),
-        },
-        "evaluation": {
-            "bnlib": lambda: F.batch_norm(x, *stats, weight, bias),
-            "torch": their_evaluation,
-        },
+def layer(shape, threads, seconds):
+    """Return ``{what: {who: seconds}}`` of a batch normalization."""
+    torch.set_num_threads(threads)
+    rivals = {
+        "bnlib": ours(shape, threads),
+        "textbook": by_the_book(shape),
+        "PyTorch": theirs(shape),
+        "floor": floor(shape, threads),
     }
-
-
-def step_calls(batch=64):
-    """Return a training step of the dense network in bnlib and in eager PyTorch."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((batch, 784), dtype=np.float32)
-    target = rng.integers(0, 10, batch)
-    libraries = {"bnlib": bnlib, "torch": torch.nn}
-    return {
-        name: step(lib, network(lib, "dense", norm=True), x, target)
-        for name, lib in libraries.items()
+    times = {
+        what: in_turns({who: calls[what] for who, calls in rivals.items()}, seconds)
+        for what in WHAT
     }
+    far = {"bnlib": ours(shape, threads, FAR), "PyTorch": theirs(shape, FAR)}
+    calls = {who: calls["both"] for who, calls in far.items()}
+    return times | {"both, far from zero": in_turns(calls, seconds)}
 
 
-def main():
-    """Print the tables."""
+def training(name, seconds):
+    """Return the seconds of a training step of a reference network, one thread."""
     torch.set_num_threads(1)
-    print(machine())
-    print(f"NumPy {np.__version__}, torch {torch.__version__}, one thread\n")
-    print("Batch normalization in float32: bnlib's time over PyTorch's, medians of")
-    print(
-        "alternating runs; below 1 bnlib is the faster one. The last column is PyTorch's"
-    )
-    print("forward and backward.\n")
-    rows, ratios = [], {}
-    for shape in SHAPES:
-        times = {
-            name: alternate(calls) for name, calls in batch_norm_calls(shape).items()
-        }
-        for name, time in times.items():
-            ratios.setdefault(name, []).append(time["bnlib"] / time["torch"])
-        rows.append([str(shape), *(f"{values[-1]:.2f}" for values in ratios.values())])
-        rows[-1].append(f"{1e3 * times['both']['torch']:.3g} ms")
-    means = [
-        f"{math.prod(values) ** (1 / len(values)):.2f}" for values in ratios.values()
-    ]
-    rows.append(["geometric mean", *means, ""])
-    print(table(["shape", *ratios, "PyTorch"], rows))
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(INPUTS[name], dtype=np.float32)
+    target = rng.integers(0, 10, len(x))
+    libraries = {"bnlib": bnlib, "PyTorch": torch.nn}
+    calls = {
+        who: step(lib, network(lib, name, norm=True), x, target)
+        for who, lib in libraries.items()
+    }
+    return in_turns(calls, seconds)
 
-    times = alternate(step_calls(), seconds=3)
-    print(
-        "\nTraining steps per second, 784-128-64-10 with batch normalization, batch 64:"
-    )
-    print(f"bnlib {1 / times['bnlib']:.0f}, PyTorch {1 / times['torch']:.0f}, ", end="")
-    print(f"ratio {times['torch'] / times['bnlib']:.2f}")
+
+def measure(seconds=1.0):
+    """Measure everything; a dict that JSON can hold."""
+    return {
+        "machine": machine(),
+        "versions": {"NumPy": np.__version__, "torch": torch.__version__},
+        "layer": {
+            str(threads): {
+                str(shape): layer(shape, threads, seconds) for shape in SHAPES
+            }
+            for threads in THREADS
+        },
+        "steps": story.measure(6 * seconds),
+        "blocks": story.block_sizes(6 * seconds),
+        "training": {name: training(name, 4 * seconds) for name in INPUTS},
+    }
+
+
+def geometric_mean(values):
+    """Return the mean for ratios."""
+    return math.prod(values) ** (1 / len(values))
+
+
+def report(found):
+    """Return the tables as text, ratios first."""
+    text = [
+        found["machine"],
+        " ".join(f"{k} {v}" for k, v in found["versions"].items()),
+    ]
+    what = [*WHAT, "both, far from zero"]
+    for threads, shapes in found["layer"].items():
+        text += ["", f"bnlib's time / PyTorch's, threads: {threads}"]
+        ratios = {
+            shape: [times[w]["bnlib"] / times[w]["PyTorch"] for w in what]
+            for shape, times in shapes.items()
+        }
+        rows = [[shape, *(f"{r:.2f}" for r in row)] for shape, row in ratios.items()]
+        means = map(geometric_mean, zip(*ratios.values(), strict=True))
+        rows.append(["geometric mean", *(f"{mean:.2f}" for mean in means)])
+        text.append(table(["shape", *what], rows))
+
+    for threads, shapes in found["layer"].items():
+        text += ["", f"milliseconds, threads: {threads}"]
+        who = ["bnlib", "textbook", "PyTorch", "floor"]
+        rows = []
+        for shape, times in shapes.items():
+            for w in WHAT:
+                cells = [f"{1e3 * times[w][name]:.3f}" for name in who]
+                floors = times[w]["bnlib"] / times[w]["floor"]
+                rows.append([f"{shape} {w}", *cells, f"{floors:.1f}"])
+        text.append(table(["", *who, "bnlib / floor"], rows))
+
+    text += ["", f"forward of {story.SHAPE}, step by step: milliseconds"]
+    rows = [[name, f"{1e3 * seconds:.2f}"] for name, seconds in found["steps"].items()]
+    text.append(table(["step", "ms"], rows))
+
+    text += ["", f"forward and backward of {story.SHAPE}: milliseconds"]
+    rows = [[str(size), f"{1e3 * s:.2f}"] for size, s in found["blocks"].items()]
+    text.append(table(["floats in a block", "ms"], rows))
+
+    text += ["", "training steps per second, one thread"]
+    rows = []
+    for name, times in found["training"].items():
+        rates = [1 / times[who] for who in ("bnlib", "PyTorch")]
+        cells = [f"{rate:.0f}" for rate in rates]
+        rows.append([name, *cells, f"{rates[0] / rates[1]:.2f}"])
+    text.append(table(["network", "bnlib", "PyTorch", "bnlib / PyTorch"], rows))
+    return "\n".join(text)
+
+
+def main(path=None):
+    """Print the tables; write the times to a file, if a path is given."""
+    found = measure()
+    print(report(found))
+    if path is not None:
+        text = json.dumps(found, indent=1) + "\n"
+        Path(path).write_text(text, encoding="utf-8")

@@ -99,6 +99,11 @@ def _moments(walk, x, steps, m, threads):
     return None
 
 
+def _wide(*vectors):
+    """Return vectors in float64."""
+    return [v.astype(np.float64) for v in vectors]
+
+
 def _join(found):
     """Join pivot, low, var and invstd of all groups of channels."""
     if len(found) == 1:
@@ -148,6 +153,7 @@ def batch_norm_forward(
     y = empty(x.shape) if out is None else out
     threads = 1 if x.size < ALONE else num_threads(threads)
     walk = walk_of(x.shape)
+    given = (None, None) if training else _wide(running_mean, running_var)
     # Threads share the groups, or, where there is only one, what is in it.
     inside = threads if len(walk.groups) == 1 else 1
 
@@ -160,7 +166,7 @@ def batch_norm_forward(
                 return None
             pivot, low, var = moments
         else:
-            low, var = (v[c].astype(np.float64) for v in (running_mean, running_var))
+            low, var = (v[c] for v in given)
             pivot, low = (low, 0 * low) if (low * low > 4 * var).any() else (None, low)
         invstd, *straight = line(low, var, w, b, eps)
         spread = walk.spread(straight if pivot is None else [*straight, pivot])
@@ -178,8 +184,8 @@ def batch_norm_forward(
 
     with np.errstate(all="ignore"):
         found = None
-        if training and small.suits(x):
-            found = small.forward(x, weight, bias, eps, y)
+        if small.suits(x):
+            found = small.forward(x, *given, weight, bias, eps, y)
         if found is None:
             np.setbufsize(BUFFER)  # until the end of this block
             found = run(group, walk.groups, threads)
@@ -221,9 +227,9 @@ def batch_norm_backward(dy, saved, out=None, threads=None):
     if not dy.flags.c_contiguous:
         np.copyto(dx, dy)
         dy = dx  # each block is read before it is written
-    elif training and small.suits(x):
+    elif small.suits(x):
         with np.errstate(all="ignore"):
-            return small.backward(dy, x, pivot, low, invstd, weight, dx)
+            return small.backward(dy, x, pivot, low, invstd, weight, training, dx)
     threads = 1 if x.size < ALONE else num_threads(threads)
     walk = walk_of(x.shape)
     inside = threads if len(walk.groups) == 1 else 1

@@ -34,12 +34,14 @@ def _sums(a, b):
     return np.add.reduce(sums.reshape(2, -1, a.shape[1]), 1, np.float64)
 
 
-def forward(x, weight, bias, eps, y):
-    """Normalize `x` by its own statistics.
+def forward(x, mean, var, weight, bias, eps, y):
+    """Normalize `x`, by its own statistics or by given ones.
 
     Parameters
     ----------
     x : ndarray of float32, shape (N, C)
+    mean, var : ndarray of float64, shape (C,), or None
+        None: those of `x`.
     weight, bias : ndarray of shape (C,) or None
     eps : float
     y : ndarray of float32, shape (N, C)
@@ -55,16 +57,21 @@ def forward(x, weight, bias, eps, y):
     Examples
     --------
     >>> x, y = np.array([[1], [3]], np.float32), np.empty((2, 1), np.float32)
-    >>> forward(x, None, None, 3.0, y)
+    >>> forward(x, None, None, None, None, 3.0, y)
     (None, array([2.]), array([1.]), array([0.5]))
     >>> y.ravel()
     array([-0.5,  0.5], dtype=float32)
     """
-    pivot, d = None, x
-    low, var, good = shifted_moments(_sums(d, d), len(x))
+    pivot, d, low = None, x, mean
+    if mean is None:
+        low, var, good = shifted_moments(_sums(x, x), len(x))
+    else:
+        good = np.maximum.reduce(low * low - 4 * var) <= 0
     if not good:
         pivot = low.astype(np.float32).astype(np.float64)
         d = np.subtract(x, pivot.astype(np.float32), out=y)
+        low = low - pivot
+    if mean is None and not good:
         low, var, good = shifted_moments(_sums(d, d), len(x))
         if not good:
             return None
@@ -74,7 +81,7 @@ def forward(x, weight, bias, eps, y):
     return pivot, low, var, invstd
 
 
-def backward(dy, x, pivot, low, invstd, weight, dx):
+def backward(dy, x, pivot, low, invstd, weight, training, dx):
     """Gradients of `forward`.
 
     Parameters
@@ -83,6 +90,8 @@ def backward(dy, x, pivot, low, invstd, weight, dx):
     pivot, low, invstd : ndarray of float64, shape (C,)
         What `forward` returned.
     weight : ndarray of shape (C,) or None
+    training : bool
+        Whether the statistics were those of `x`.
     dx : ndarray of float32, shape (N, C)
         Where the gradient goes.
 
@@ -94,8 +103,9 @@ def backward(dy, x, pivot, low, invstd, weight, dx):
     sums = _sums(dy, d)
     dweight, *flat = plane(sums, low, invstd, weight, len(d))
     a, b, c = (v.astype(np.float32) for v in flat)
-    np.multiply(d, b, out=dx)
-    np.add(dx, c, out=dx)
-    np.add(dx, dy, out=dx)
-    np.multiply(dx, a, out=dx)
+    if training:
+        np.multiply(d, b, out=dx)
+        np.add(dx, c, out=dx)
+        dy = np.add(dx, dy, out=dx)
+    np.multiply(dy, a, out=dx)
     return dx, dweight.astype(np.float32), sums[0].astype(np.float32)
