@@ -160,8 +160,8 @@ class Rows:
     def block(self, a, step):
         """Return a block of `a`, shape (rows, floats)."""
         a = a.reshape(self.view)[step]
-        if self.fold > 1 and len(a) % self.fold == 0:
-            a = a.reshape(-1, self.fold * self.width)
+        if self.fold > 1:  # what is left over at the end is one row, a shorter one
+            a = a.reshape(-1, min(self.fold, len(a)) * self.width)
         return a
 
     def sums(self, a, b):

@@ -3,7 +3,7 @@
 import contextvars
 import functools
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from bnlib._checks import check_positive_int
 
@@ -110,9 +110,8 @@ def run(function, items, threads):
     try:
         work()
     finally:
-        for helper in helpers:
-            helper.cancel()
-        for helper in helpers:
-            if not helper.cancelled():
-                helper.result()
+        busy = [helper for helper in helpers if not helper.cancel()]
+        wait(busy)  # all of them, before one may raise
+    for helper in busy:
+        helper.result()
     return results

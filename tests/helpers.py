@@ -1,8 +1,14 @@
 """What several tests share: one comparison, memory layouts, and the way to PyTorch."""
 
+import contextlib
+import math
+
 import numpy as np
+import pytest
 import torch
 from hypothesis import strategies as st
+
+from bnlib import blocks, kernels, small
 
 LAYOUTS = ("C", "fortran", "channels_last", "strided", "reversed", "read_only")
 # Allowed difference from PyTorch where the values are of order 1.
@@ -10,6 +16,19 @@ TOLERANCE = {
     np.float32: {"rtol": 2e-4, "atol": 2e-5},
     np.float64: {"rtol": 1e-9, "atol": 1e-11},
 }
+# Constants of the kernel: a few numbers have several blocks, runs and groups of channels.
+KERNEL_SIZES = st.fixed_dictionaries(
+    {
+        "SMALL": st.sampled_from([0, 2**16]),
+        "TALL": st.integers(1, 3),
+        "PLANE": st.sampled_from([1, 6, 1000]),
+        "BLOCK": st.sampled_from([1, 5, 12, 40, 2**18]),
+        "RUN": st.sampled_from([1, 3, 2**11]),
+        "ROW": st.sampled_from([1, 7, 24]),
+        "WIDE": st.sampled_from([1, 6, 2**13]),
+        "ALONE": st.sampled_from([1, 2**20]),
+    }
+)
 
 
 def assert_close(actual, desired, rtol=0.0, atol=0.0):
@@ -40,6 +59,21 @@ def laid_out(x, layout):
     x = x.copy()
     x.flags.writeable = layout != "read_only"
     return x
+
+
+def problem(seed, shape, dtype):
+    """Return x, dy, weight, bias, running_mean and running_var, all of them random.
+
+    Every channel of x has a spread of about 1, so that no rounding error is blown up.
+    """
+    rng = np.random.default_rng(seed)
+    N, C, *space = shape
+    ladder = np.linspace(-1.5, 1.5, N * math.prod(space))
+    x = rng.permuted(np.tile(ladder, (C, 1)), axis=1) + rng.uniform(-3, 3, (C, 1))
+    x = np.moveaxis(x.reshape(C, N, *space), 0, 1)
+    x = x + 0.1 * rng.standard_normal(shape)
+    vectors = (*rng.standard_normal((3, C)), rng.uniform(0.2, 3, C))
+    return [a.astype(dtype) for a in (x, rng.standard_normal(shape), *vectors)]
 
 
 def to_torch(a, grad=False):
@@ -75,3 +109,18 @@ def shapes(ranks=(2, 3, 4, 5)):
         .flatmap(of_rank)
         .filter(lambda shape: np.prod(shape) > shape[1])
     )
+
+
+@contextlib.contextmanager
+def kernel_constants(**constants):
+    """Give other values to constants of the fast kernel: a small array reaches every branch."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in constants.items():
+            for module in (blocks, kernels, small):
+                if hasattr(module, name):
+                    patch.setattr(module, name, value)
+        blocks.walk_of.cache_clear()
+        try:
+            yield
+        finally:
+            blocks.walk_of.cache_clear()

@@ -1,7 +1,6 @@
 """Batch normalization against PyTorch: values, gradients and statistics."""
 
 import inspect
-import math
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from helpers import (
     assert_close,
     fingerprint,
     laid_out,
+    problem,
     shapes,
     state_of,
     to_torch,
@@ -28,21 +28,6 @@ layouts = st.sampled_from(LAYOUTS)
 momenta = st.sampled_from([0.0, 0.1, 0.7, 1.0])
 epsilons = st.sampled_from([1e-5, 1e-3, 0.5])
 LAYERS = {2: "BatchNorm1d", 3: "BatchNorm1d", 4: "BatchNorm2d", 5: "BatchNorm3d"}
-
-
-def problem(seed, shape, dtype):
-    """Return x, dy, weight, bias, running_mean and running_var, all of them random.
-
-    Every channel of x has a spread of about 1, so that no rounding error is blown up.
-    """
-    rng = np.random.default_rng(seed)
-    N, C, *space = shape
-    ladder = np.linspace(-1.5, 1.5, N * math.prod(space))
-    x = rng.permuted(np.tile(ladder, (C, 1)), axis=1) + rng.uniform(-3, 3, (C, 1))
-    x = np.moveaxis(x.reshape(C, N, *space), 0, 1)
-    x = x + 0.1 * rng.standard_normal(shape)
-    vectors = (*rng.standard_normal((3, C)), rng.uniform(0.2, 3, C))
-    return [a.astype(dtype) for a in (x, rng.standard_normal(shape), *vectors)]
 
 
 @given(
