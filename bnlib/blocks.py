@@ -16,9 +16,9 @@ __all__ = ["Planes", "Rows", "cuts", "empty", "row_sums", "scratch", "walk_of"]
 BLOCK = 2**18  # floats in a block, at most: 1 MB
 RUN = 2**11  # floats of a plane that are added up in float32, at most
 TALL = 64  # rows that are added up in float32, at most
-PLANE = 128  # floats in a plane, at least: where there are fewer, rows are faster
+PLANE = 256  # floats in a plane, at least: where there are fewer, rows are faster
 ROW = 2**12  # floats in a row, where short samples are laid end to end
-WIDE = 2**13  # floats in a row, at most
+WIDE = 2**14  # floats in a row, at most
 ONES = np.ones(BLOCK, np.float32)
 _own = threading.local()
 
@@ -100,6 +100,9 @@ class Planes:
 
     def __init__(self, N, C, L):
         self.view = N, C, L
+        least = -(-L // RUN)
+        parts = next((k for k in range(least, 4 * least) if L % k == 0), 1)
+        self.run = L // parts
         channels = max(1, min(C, BLOCK // L))
         samples = max(1, BLOCK // (channels * L))
         self.groups = [
@@ -113,16 +116,16 @@ class Planes:
 
     def sums(self, a, b):
         """Return the sums of a and of a·b for each channel, float64."""
-        samples, channels, length = a.shape
-        a, b = a.reshape(-1, length), b.reshape(-1, length)
-        runs = cuts(length, RUN)
+        samples, channels, _ = a.shape
+        # A run as a row of its own, where runs of one length fill the plane; else cut planes.
+        a, b = a.reshape(-1, self.run), b.reshape(-1, self.run)
+        runs = cuts(self.run, RUN)
         sums = np.empty((len(runs), 2, len(a)), np.float32)
         for part, k in zip(sums, runs, strict=True):
             np.dot(a[:, k], ONES[: k.stop - k.start], out=part[0])
             np.einsum("ij,ij->i", a[:, k], b[:, k], out=part[1])
-        return np.add.reduce(
-            sums.reshape(-1, 2, samples, channels), (0, 2), dtype=np.float64
-        )
+        sums = sums.reshape(len(runs), 2, samples, channels, -1)
+        return np.add.reduce(sums, (0, 2, 4), np.float64)
 
     def spread(self, vectors):
         """Return vectors of one number per channel in a shape that fits a block."""
