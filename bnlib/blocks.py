@@ -101,12 +101,13 @@ class Planes:
     def __init__(self, N, C, L):
         self.view = N, C, L
         least = -(-L // RUN)
-        parts = next((k for k in range(least, 4 * least) if L % k == 0), 1)
-        self.run = L // parts
+        parts = (k for k in range(least, 4 * least) if L % k == 0)
+        self.run = next((L // k for k in parts), min(L, RUN))
         channels = max(1, min(C, BLOCK // L))
         samples = max(1, BLOCK // (channels * L))
+        runs = max(1, BLOCK // self.run) * self.run
         self.groups = [
-            (c, [(n, c, k) for n in cuts(N, samples) for k in cuts(L, BLOCK)])
+            (c, [(n, c, k) for n in cuts(N, samples) for k in cuts(L, runs)])
             for c in cuts(C, channels)
         ]
 
@@ -116,10 +117,11 @@ class Planes:
 
     def sums(self, a, b):
         """Return the sums of a and of a·b for each channel, float64."""
-        samples, channels, _ = a.shape
-        # A run as a row of its own, where runs of one length fill the plane; else cut planes.
-        a, b = a.reshape(-1, self.run), b.reshape(-1, self.run)
-        runs = cuts(self.run, RUN)
+        samples, channels, length = a.shape
+        # Where runs of one length fill the plane, each is a row; else rows are cut into runs.
+        row = self.run if length % self.run == 0 else length
+        a, b = a.reshape(-1, row), b.reshape(-1, row)
+        runs = cuts(row, RUN)
         sums = np.empty((len(runs), 2, len(a)), np.float32)
         for part, k in zip(sums, runs, strict=True):
             np.dot(a[:, k], ONES[: k.stop - k.start], out=part[0])
