@@ -141,7 +141,7 @@ def batch_norm_forward(
     saved : Saved
         It holds `x` itself, not a copy.
     None
-        Instead of both, if float32 cannot hold the sums: infinities, NaN, numbers beyond 1e17. The
+        Instead of both, if float32 cannot hold the sums: infinities, NaN, squares beyond it. The
         running statistics are as they were then.
 
     Notes
