@@ -7,10 +7,8 @@ file from which the chapter "Cost" draws its figures.
 """
 
 import copy
-import ctypes
 import json
 import os
-import platform
 import resource
 import sys
 import time
@@ -21,7 +19,7 @@ import torch
 
 import bnlib
 from benchmarks.networks import network, step
-from benchmarks.timing import alternate, machine
+from benchmarks.timing import alternate, keep_memory, machine
 from bnlib.fuse import fuse
 
 LIBRARIES = {"bnlib": bnlib, "PyTorch": torch.nn}
@@ -154,15 +152,6 @@ def faults(lib, name, rounds):
             after = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
             found[key].append([after - before, seconds])
     return found
-
-
-def keep_memory():
-    """Tell glibc to keep the memory that arrays give back, and not to ask the system each time."""
-    if platform.libc_ver()[0] == "glibc":
-        trim_threshold, mmap_threshold = -1, -3  # glibc's numbers for what to set
-        libc = ctypes.CDLL(None)
-        libc.mallopt(mmap_threshold, 2**25)  # the largest that it takes
-        libc.mallopt(trim_threshold, 2**30)
 
 
 def main(path):

@@ -18,7 +18,7 @@ RUN = 2**11  # floats of a plane that are added up in float32, at most
 TALL = 64  # rows that are added up in float32, at most
 PLANE = 256  # floats in a plane, at least: where there are fewer, rows are faster
 ROW = 2**12  # floats in a row, where short samples are laid end to end
-WIDE = 2**14  # floats in a row, at most
+WIDE = 2**13  # floats in a row, at most
 ONES = np.ones(BLOCK, np.float32)
 _own = threading.local()
 
