@@ -149,26 +149,47 @@ def batch_norm_forward(
     ``y = scale · (x − pivot) + shift``, with one scale and one shift per channel: Ioffe & Szegedy
     (2015), Algorithm 2, step 11, here in training as well.
     """
-    m = x.size // x.shape[1]
     y = empty(x.shape) if out is None else out
+    given = (None, None) if training else _wide(running_mean, running_var)
+    with np.errstate(all="ignore"):
+        found = None
+        if small.suits(x):
+            found = small.forward(x, *given, weight, bias, eps, y)
+        if found is None:
+            np.setbufsize(BUFFER)  # until the end of this block
+            found = _by_blocks(x, *given, weight, bias, eps, y, threads)
+            if found is None:
+                return None
+    pivot, low, var, invstd = found
+    if training and running_mean is not None:
+        mean = low if pivot is None else pivot + low
+        update_running(
+            running_mean, running_var, mean, var, x.size // len(mean), momentum
+        )
+    return y, Saved(x, pivot, low, invstd, weight, training)
+
+
+def _by_blocks(x, mean, var, weight, bias, eps, y, threads):
+    """Do what `small.forward` does, block by block."""
+    m = x.size // x.shape[1]
     threads = 1 if x.size < ALONE else num_threads(threads)
     walk = walk_of(x.shape)
-    given = (None, None) if training else _wide(running_mean, running_var)
     # Threads share the groups, or, where there is only one, what is in it.
     inside = threads if len(walk.groups) == 1 else 1
 
     def group(group):
         c, steps = group
         w, b = (None if v is None else v[c] for v in (weight, bias))
-        if training:
+        if mean is None:
             moments = _moments(walk, x, steps, m, inside)
             if moments is None:
                 return None
-            pivot, low, var = moments
+            pivot, low, square = moments
         else:
-            low, var = (v[c] for v in given)
-            pivot, low = (low, 0 * low) if (low * low > 4 * var).any() else (None, low)
-        invstd, *straight = line(low, var, w, b, eps)
+            pivot, low, square = None, mean[c], var[c]
+            if (low * low > 4 * square).any():
+                pivot, low = low, 0 * low
+        invstd, *straight = line(low, square, w, b, eps)
         spread = walk.spread(straight if pivot is None else [*straight, pivot])
 
         def change(step):
@@ -180,23 +201,10 @@ def batch_norm_forward(
             np.add(o, shift, out=o)
 
         _do(change, steps, inside)
-        return pivot, low, var, invstd
+        return pivot, low, square, invstd
 
-    with np.errstate(all="ignore"):
-        found = None
-        if small.suits(x):
-            found = small.forward(x, *given, weight, bias, eps, y)
-        if found is None:
-            np.setbufsize(BUFFER)  # until the end of this block
-            found = run(group, walk.groups, threads)
-            if None in found:
-                return None
-            found = _join(found)
-    pivot, low, var, invstd = found
-    if training and running_mean is not None:
-        mean = low if pivot is None else pivot + low
-        update_running(running_mean, running_var, mean, var, m, momentum)
-    return y, Saved(x, pivot, low, invstd, weight, training)
+    found = run(group, walk.groups, threads)
+    return None if None in found else _join(found)
 
 
 def batch_norm_backward(dy, saved, out=None, threads=None):
