@@ -2,14 +2,18 @@
 
 import contextlib
 import math
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import strategies as st
 
+import bnlib
 from bnlib import blocks, kernels, small
 
+SOURCES = Path(bnlib.__file__).parent
 LAYOUTS = ("C", "fortran", "channels_last", "strided", "reversed", "read_only")
 # Allowed difference from PyTorch where the values are of order 1.
 TOLERANCE = {
@@ -124,3 +128,14 @@ def kernel_constants(**constants):
             yield
         finally:
             blocks.walk_of.cache_clear()
+
+
+def edited(name, *edits):
+    """Return the module ``bnlib.NAME`` as it would be with some of its text replaced."""
+    source = (SOURCES / f"{name}.py").read_text(encoding="utf-8")
+    for old, new in edits:
+        assert source.count(old) >= 1, f"bnlib/{name}.py no longer holds {old!r}"
+        source = source.replace(old, new)
+    module = types.ModuleType(f"bnlib.{name}")
+    exec(compile(source, f"edited {name}.py", "exec"), vars(module))
+    return module

@@ -1,28 +1,11 @@
-"""Mistakes planted in bnlib's own source: a short comparison with PyTorch catches each."""
+"""Mistakes planted in bnlib's own source: a short comparison catches each."""
 
 import importlib
-import types
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import assert_close, to_torch
-
-import bnlib
-
-SOURCES = Path(bnlib.__file__).parent
-
-
-def edited(name, *edits):
-    """Return the module ``bnlib.NAME`` as it would be with some of its text replaced."""
-    source = (SOURCES / f"{name}.py").read_text(encoding="utf-8")
-    for old, new in edits:
-        assert source.count(old) >= 1, f"bnlib/{name}.py no longer holds {old!r}"
-        source = source.replace(old, new)
-    module = types.ModuleType(f"bnlib.{name}")
-    exec(compile(source, f"edited {name}.py", "exec"), vars(module))
-    return module
+from helpers import assert_close, edited, to_torch
 
 
 def check_batch_norm(F):
@@ -92,11 +75,42 @@ def check_layer(module):
             assert_close(p.grad, twin.grad, rtol=1e-9, atol=1e-12)
 
 
+def vectors(*numbers):
+    """Return float64 vectors of one number."""
+    return [np.array([float(number)]) for number in numbers]
+
+
+def check_coefficients(module):
+    """Compare with the definitions, on a few numbers."""
+    d = np.array([1.0, 2, 3, 8])
+    for far, right in ((0, True), (1.9, True), (-1.9, True), (2.1, False)):
+        e = d - d.mean() + far * d.std()
+        low, var, good = module.shifted_moments(np.array([[sum(e)], [e @ e]]), 4)
+        assert_close(low, vectors(e.mean())[0], atol=1e-12)
+        assert_close(var, vectors(d.var())[0], rtol=1e-12)
+        assert good is right
+    for wrong in (np.nan, np.inf):
+        assert not module.shifted_moments(np.array([[0.0, 0], [1, wrong]]), 1)[2]
+    found = module.line(*vectors(3, 3.75, 6, 7), 0.25)
+    assert found == (0.5, 3, -2)
+    assert module.line(*vectors(3, 3), None, None, 1) == (0.5, 0.5, -1.5)
+
+    dy, x_hat = np.array([2.0, 1, -4, 3]), (d - 3.5) / 2
+    sums = np.array([[sum(dy)], [dy @ d]])
+    for weight in (None, np.array([5.0])):
+        dweight, a, b, c = module.plane(sums.copy(), *vectors(3.5, 0.5), weight, 4)
+        scale = 0.5 if weight is None else 0.5 * weight
+        dx = scale * (dy - dy.mean() - x_hat * (dy * x_hat).mean())
+        assert_close(dweight, vectors(dy @ x_hat)[0], rtol=1e-12)
+        assert_close(a * (b * d + c + dy), dx, rtol=1e-12)
+
+
 CHECKS = {
     "textbook": check_batch_norm,
     "moments": check_moments,
     "sample_norm": check_sample_norm,
     "norm": check_layer,
+    "coefficients": check_coefficients,
 }
 MUTATIONS = {
     "no mean term": ("textbook", ("dy - per_channel(dbias / m, dy) -", "dy -")),
@@ -134,6 +148,40 @@ MUTATIONS = {
     "running variance from the mean": (
         "textbook",
         ("(m / (m - 1)) * var", "(m / (m - 1)) * mean"),
+    ),
+    "output without the weight": (
+        "textbook",
+        ("y = y * per_channel(weight, x)", "pass"),
+    ),
+    "bias subtracted": ("textbook", ("y = y + per_channel", "y = y - per_channel")),
+    "sums of dy in place of dy times x_hat": (
+        "textbook",
+        ("(dy * x_hat).sum", "dy.sum"),
+    ),
+    "pivot wanted where there is need of none": ("coefficients", ("<= 0", ">= 0")),
+    "pivot wanted too late": ("coefficients", ("4 * var", "9 * var")),
+    "sums that are not finite are good": (
+        "coefficients",
+        ("< math.inf", "<= math.inf"),
+    ),
+    "mean not subtracted from the squares": ("coefficients", ("var -= square", "pass")),
+    "low lost in the shift": (
+        "coefficients",
+        ("shift = low * scale", "shift = 0 * scale"),
+    ),
+    "bias lost": ("coefficients", ("0 if bias is None else bias", "0")),
+    "weight lost in the scale": (
+        "coefficients",
+        ("scale = invstd if weight is None else weight * invstd", "scale = invstd"),
+    ),
+    "no eps in the scale": ("coefficients", ("var + eps", "var + 0")),
+    "sign of b": ("coefficients", ("b /= -m", "b /= m")),
+    "sign of d": ("coefficients", ("along_one / -m", "along_one / m")),
+    "low lost in d": ("coefficients", ("d -= b * low", "pass")),
+    "low lost in dweight": ("coefficients", ("along - low * along_one", "along")),
+    "weight lost in a": (
+        "coefficients",
+        ("a = invstd if weight is None else weight * invstd", "a = invstd"),
     ),
     "no correction of the variance": ("moments", (" - correction**2", "")),
     "low part of the mean lost": ("moments", ("(x - high) - low", "x - high")),
