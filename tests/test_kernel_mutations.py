@@ -17,6 +17,7 @@ def check_blocks(module):
         (module.Planes, (5, 3, 7)),
         (module.Planes, (5, 7, 12)),
         (module.Planes, (2, 2, 70)),
+        (module.Planes, (2, 2, 71)),
         (module.Rows, (11, 3, 2)),
         (module.Rows, (9, 5, 1)),
         (module.Rows, (5, 5, 3)),
@@ -36,8 +37,8 @@ def check_blocks(module):
         assert_close(sums, np.array([a.sum((0, 2)), (a * b).sum((0, 2))], np.float64))
         expected = (1 + numbers[0] + 10 * numbers[1])[:, None]
         assert (seen == expected).all()
-    assert isinstance(module.walk_of((2, 2, 8, 16)), module.Planes)
-    assert isinstance(module.walk_of((2, 2, 127)), module.Rows)
+    assert isinstance(module.walk_of((2, 2, 16, 16)), module.Planes)
+    assert isinstance(module.walk_of((2, 2, 255)), module.Rows)
 
 
 def problem(shape, offset):
@@ -101,19 +102,25 @@ def check_small(module):
         for offset in (0, 1e4):
             x, dy, weight, bias, *stats = problem(shape, offset)
             for w, b in ((weight, bias), (0 * weight + 1, 0 * bias)):
-                rights = expected(x, dy, w, b, *stats, True, 0.3, 1e-2)
-                y, dx = np.full((2, *shape), np.nan, np.float32)
-                pivot, low, var, invstd = module.forward(x, w, b, 1e-2, y)
-                gradients = module.backward(dy, x, pivot, low, invstd, w, dx)
-                assert gradients[0] is dx
-                compare((y, *gradients), rights[:4])
-                wide = x.astype(float)
-                mean = low + (0 if pivot is None else pivot)
-                compare((mean, var), (wide.mean(0), wide.var(0)))
-                assert (pivot is None) == (offset == 0)
+                wide = [a.astype(float) for a in stats]
+                exact = x.astype(float)
+                for training in (True, False):
+                    given = (None, None) if training else wide
+                    rights = expected(x, dy, w, b, *stats, training, 0.3, 1e-2)
+                    y, dx = np.full((2, *shape), np.nan, np.float32)
+                    found = module.forward(x, *given, w, b, 1e-2, y)
+                    pivot, low, var, invstd = found
+                    saved = x, pivot, low, invstd, w, training
+                    gradients = module.backward(dy, *saved, dx)
+                    assert gradients[0] is dx
+                    compare((y, *gradients), rights[:4])
+                    mean = low + (0 if pivot is None else pivot)
+                    moments = (exact.mean(0), exact.var(0)) if training else wide
+                    compare((mean, var), moments)
+                    assert (pivot is None) == (offset == 0)
     x[0, 0] = np.inf
     with np.errstate(invalid="ignore"):
-        assert module.forward(x, weight, bias, 1e-2, y) is None
+        assert module.forward(x, None, None, weight, bias, 1e-2, y) is None
 
 
 CHECKS = {
@@ -137,7 +144,7 @@ MUTATIONS = {
     ),
     "a long plane not cut": (
         "blocks",
-        ("for k in cuts(L, BLOCK)", "for k in [slice(0, BLOCK)]"),
+        ("for k in cuts(L, runs)", "for k in [slice(0, runs)]"),
     ),
     "fold not added up": ("blocks", (FOLD, "sums = sums[:, : self.width]")),
     "fold the wrong way": (
@@ -154,14 +161,14 @@ MUTATIONS = {
     ),
     "one run of a plane only": (
         "blocks",
-        ("runs = cuts(length, RUN)", "runs = cuts(length, RUN)[:1]"),
+        ("runs = cuts(row, RUN)", "runs = cuts(row, RUN)[:1]"),
     ),
     "first run twice": ("blocks", ("np.dot(a[:, k],", "np.dot(a[:, runs[0]],")),
     "samples and channels mixed up": (
         "blocks",
         (
-            "sums.reshape(-1, 2, samples, channels)",
-            "sums.reshape(-1, 2, channels, samples).swapaxes(2, 3)",
+            "sums.reshape(len(runs), 2, samples, channels, -1)",
+            "sums.reshape(len(runs), 2, channels, samples, -1).swapaxes(2, 3)",
         ),
     ),
     "squares in place of products": (
@@ -192,7 +199,10 @@ MUTATIONS = {
         "kernels",
         ("mean.astype(np.float32).astype(np.float64)", "mean"),
     ),
-    "group that failed not noticed": ("kernels", ("if None in found:", "if False:")),
+    "group that failed not noticed": (
+        "kernels",
+        ("None if None in found else _join(found)", "_join(found)"),
+    ),
     "pivot lost in the running mean": (
         "kernels",
         (
@@ -206,7 +216,7 @@ MUTATIONS = {
     ),
     "no pivot in evaluation": (
         "kernels",
-        ("if (low * low > 4 * var).any()", "if False"),
+        ("if (low * low > 4 * square).any()", "if False"),
     ),
     "projection in evaluation": (
         "kernels",
@@ -239,7 +249,7 @@ MUTATIONS = {
             "sums.reshape(2, -1, a.shape[1])[:, 0].astype(np.float64)",
         ),
     ),
-    "small: dy forgotten": ("small", ("np.add(dx, dy, out=dx)", "pass")),
+    "small: dy forgotten": ("small", ("dy = np.add(dx, dy, out=dx)", "dy = dx")),
     "small: shift forgotten": (
         "small",
         ("    np.add(y, shift.astype(np.float32), out=y)", "    pass"),
@@ -252,6 +262,14 @@ MUTATIONS = {
         ),
     ),
     "small: dbias and dweight swapped": ("small", ("sums[0].astype", "sums[1].astype")),
+    "small: mean forgotten in evaluation": (
+        "small",
+        ("good = np.maximum.reduce(low * low - 4 * var) <= 0", "good = True"),
+    ),
+    "small: projection in evaluation": (
+        "small",
+        ("    if training:\n", "    if True:\n"),
+    ),
     "small: as large as may be": ("small", ("x.size <= SMALL", "True")),
 }
 
