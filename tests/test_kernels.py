@@ -15,8 +15,8 @@ from helpers import (
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from bnlib import blocks, kernels, textbook
 from bnlib import functional as F
-from bnlib import kernels, textbook
 
 seeds = st.integers(0, 2**32 - 1)
 offsets = st.lists(
@@ -53,6 +53,7 @@ def by_kernel(x, dy, mean, var, weight, bias, *settings, **options):
     stats = [None if v is None else v.copy() for v in (mean, var)]
     y, saved = F.batch_norm_forward(x, *stats, weight, bias, *settings, **options)
     assert isinstance(saved, kernels.Saved)
+    assert {v.dtype for v in saved[1:4] if v is not None} == {np.dtype(np.float64)}
     return y, *F.batch_norm_backward(dy, saved, **options), *stats
 
 
@@ -150,6 +151,26 @@ def test_a_constant_channel_gives_the_bias(sizes, seed, shape, value):
     assert abs(dweight[0]) <= 1e-4 * m
 
 
+def test_a_pivot_that_misses_is_put_right():
+    x = np.full((2, 1, 2000), 0.1, np.float32)  # long sums in float32 are not exact
+    with kernel_constants(RUN=2000):
+        y, saved = F.batch_norm_forward(x, None, None, training=True)
+    assert (saved.pivot, saved.low) == (x[0, 0, 0], 0)
+    assert (y == 0).all()
+
+
+@pytest.mark.parametrize(("C", "fold"), [(1, 4096), (3, 1365), (4096, 1), (9000, 1)])
+def test_short_samples_are_laid_end_to_end(C, fold):
+    assert blocks.walk_of((5000, C)).fold == fold
+
+
+@pytest.mark.parametrize("size", [2**16, 2**16 + 1, 2**18 + 7])
+def test_large_memory_begins_at_a_cache_line(size):
+    room = [blocks.empty((size,)) for _ in range(4)]
+    assert {a.ctypes.data % 64 for a in room} == {0}
+    assert {a.size for a in room} == {size}
+
+
 @given(KERNEL_SIZES, seeds, shapes((3, 4)), st.sampled_from([1e2, 1e4, -1e6]))
 def test_one_value_far_from_the_others(sizes, seed, shape, value):
     x, dy, *vectors = problem(seed, shape, np.float32)
@@ -213,7 +234,7 @@ def test_a_gradient_that_is_not_finite_stays_in_its_channel(
         assert np.isfinite(ours[-1]) == np.isfinite(theirs[-1])
 
 
-@pytest.mark.parametrize("eps", [1e-30, 1e-29])
+@pytest.mark.parametrize("eps", [1e-30, 1.1e-30])
 def test_an_eps_that_float32_squares_cannot_see_goes_to_the_textbook(eps):
     x = np.array([[-1e-24], [1e-24]], np.float32)
     y, cache = F.batch_norm_forward(x, None, None, training=True, eps=eps)

@@ -1,6 +1,6 @@
 """Change one operator of bnlib at a time, and see a test fail for each.
 
-    python tools/mutants.py                  # functional, moments and norm
+    python tools/mutants.py                  # batch normalization, slow and fast
     python tools/mutants.py sample_norm -j 2
 
 Each mutant is a copy of the package with one change: another operator, comparison or constant, a
@@ -21,8 +21,23 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+MODULES = [
+    "functional",
+    "textbook",
+    "moments",
+    "norm",
+    "kernels",
+    "blocks",
+    "coefficients",
+    "small",
+    "threads",
+]
 TESTS = [
     "moments",
+    "kernels",
+    "kernel_threads",
+    "threads",
+    "kernel_memory",
     "batch_norm_parity",
     "layer_group_norm",
     "errors",
@@ -62,6 +77,13 @@ OPERATORS = {
 NAMES = {"float64": "float32", "float32": "float64"}
 
 # (line, before, after): why the change makes no difference.
+EITHER = "with a pivot or without: both are right here"
+MEMORY = "more memory than is needed"
+SUITS = (
+    "return x.dtype == np.float32 and x.flags.c_contiguous and x.size > 0 "
+    "and eps > 1e-30"
+)
+PIVOT = "pivot, low = (low, 0 * low) if (low * low > 4 * var).any() else (None, low)"
 NEVER_ONE = "one value per channel is refused before: m is 0, or at least 2"
 EQUIVALENT = {
     ("if running_mean is not None and m > 0:", "0", "1"): NEVER_ONE,
@@ -72,6 +94,20 @@ EQUIVALENT = {
         "0",
         "1",
     ): "the momentum is not used without tracking",
+    (SUITS, "0", "1"): "one number, in evaluation: the textbook version is right too",
+    ("for _ in range(4):", "4", "5"): "nothing needs so many rounds",
+    (PIVOT, "4", "3"): EITHER,
+    (PIVOT, "4", "5"): EITHER,
+    ("_own.room = empty((max(size, 2**14),))", "14", "13"): MEMORY,
+    ("_own.room = empty((max(size, 2**14),))", "14", "15"): MEMORY,
+    ("@functools.lru_cache(maxsize=256)", "256", "255"): MEMORY,
+    ("@functools.lru_cache(maxsize=256)", "256", "257"): MEMORY,
+    ("if self.length > 1:", "1", "0"): "a sum over an axis of one",
+    (
+        "d = np.subtract(x, pivot.astype(np.float32), out=y)",
+        "np.float32",
+        "np.float64",
+    ): "the pivot is a float32 number",
 }
 
 
@@ -195,7 +231,7 @@ def killer(task):
 def main():
     """Make all mutants, run them, print who survived."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("modules", nargs="*", default=["functional", "moments", "norm"])
+    parser.add_argument("modules", nargs="*", default=MODULES)
     parser.add_argument("-j", "--jobs", type=int, default=1)
     arguments = parser.parse_args()
 
