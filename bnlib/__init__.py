@@ -1,21 +1,59 @@
-"""Batch Normalization in NumPy: small, exact, and compatible with PyTorch."""
+"""Batch normalization in NumPy: small, exact, and compatible with PyTorch."""
 
-from bnlib import functional, fuse, gradcheck, moments, optim
-from bnlib.layers import *  # noqa: F403
-from bnlib.layers import __all__ as _layers
-from bnlib.module import *  # noqa: F403
-from bnlib.module import __all__ as _module
-from bnlib.norm import *  # noqa: F403
-from bnlib.norm import __all__ as _norm
+from bnlib import functional, moments, optim, testing
+from bnlib.folding import fold
+from bnlib.layers import (
+    AvgPool2d,
+    Conv2d,
+    CrossEntropyLoss,
+    Dropout,
+    Flatten,
+    Linear,
+    MaxPool2d,
+    MSELoss,
+    ReLU,
+    Sigmoid,
+    Tanh,
+)
+from bnlib.module import Module, Parameter, Residual, Sequential, no_grad
+from bnlib.norm import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    GroupNorm,
+    LayerNorm,
+    SyncBatchNorm,
+)
+from bnlib.testing import gradcheck
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
+    "AvgPool2d",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "Conv2d",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Flatten",
+    "GroupNorm",
+    "LayerNorm",
+    "Linear",
+    "MSELoss",
+    "MaxPool2d",
+    "Module",
+    "Parameter",
+    "ReLU",
+    "Residual",
+    "Sequential",
+    "Sigmoid",
+    "SyncBatchNorm",
+    "Tanh",
+    "fold",
     "functional",
-    "fuse",
     "gradcheck",
     "moments",
+    "no_grad",
     "optim",
-    *_layers,
-    *_module,
-    *_norm,
+    "testing",
 ]

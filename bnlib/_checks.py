@@ -1,164 +1,321 @@
 """What bnlib says to bad input: one function a question, one form of message.
 
 Every check runs before anything is changed, so a call that raises leaves its caller's state as it
-was. A message names the call, what was expected and what came.
+was. A message names the call, what was expected and what came, and the cure where there is one.
 """
 
 import math
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
 
 import numpy as np
 
+from bnlib._types import Array
+
 FLOATS = (np.float16, np.float32, np.float64)
+# Other subclasses carry a meaning, such as a mask, that arithmetic here would lose.
+ARRAYS = (np.ndarray, np.memmap)
+INT = (int, np.integer)
 
 
-def compute_dtype(dtype):
+def compute_dtype(dtype: Any) -> np.dtype[Any]:
     """Return the dtype to compute in: float64 for float64 inputs, else float32."""
     return np.result_type(dtype, np.float32)
 
 
-def check_floats(call, name, a):
-    """Raise TypeError unless `a` is a float16, float32 or float64 array."""
-    if not isinstance(a, np.ndarray):
+def described(value: Any) -> str:
+    """Return a value as a message shows it: short, whatever it is."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{type(value).__name__} {text[:50]}…"
+
+
+# Numbers and other settings ---------------------------------------------------------------
+
+
+def check_number(
+    call: str,
+    name: str,
+    value: Any,
+    *,
+    above: float = -math.inf,
+    low: float = -math.inf,
+    high: float = math.inf,
+) -> None:
+    """Raise unless `value` is a finite real number in a range."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        kind = type(value).__name__
+        raise TypeError(f"{call}: expected {name} to be a number, got {kind} {value!r}")
+    number = float(value)
+    if not (above < number < math.inf and low <= number <= high):  # NaN fails too
+        if high < math.inf:
+            wanted = f"{name} between {low} and {high}"
+        elif above > -math.inf:
+            wanted = f"a finite {name} > {above}"
+        else:
+            wanted = f"a finite {name} >= {low}"
+        raise ValueError(f"{call}: expected {wanted}, got {value}")
+
+
+def check_bool(call: str, name: str, value: Any) -> None:
+    """Raise TypeError unless `value` is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        kind = type(value).__name__
         raise TypeError(
-            f"{call}: expected {name} to be a NumPy array, got {type(a).__name__}"
+            f"{call}: expected {name} to be True or False, got {kind} {value!r}"
         )
-    # Quicker than a look into a tuple of dtypes: each call of a small layer makes several checks.
-    if a.dtype.char not in "efd" or not a.dtype.isnative:
+
+
+def check_int(call: str, name: str, value: Any, low: int = 1) -> None:
+    """Raise unless `value` is an integer of at least `low`."""
+    if not isinstance(value, INT) or isinstance(value, bool):
+        kind = type(value).__name__
+        raise TypeError(f"{call}: expected {name} to be an int, got {kind} {value!r}")
+    if value < low:
+        raise ValueError(f"{call}: expected {name} >= {low}, got {value}")
+
+
+def check_pair(call: str, name: str, value: Any, low: int) -> tuple[int, int]:
+    """Return an int, or a pair of them, as a pair; raise unless both are at least `low`."""
+    pair = value if isinstance(value, (tuple, list)) else (value, value)
+    if len(pair) != 2 or not all(
+        isinstance(v, INT) and not isinstance(v, bool) and v >= low for v in pair
+    ):
+        raise ValueError(
+            f"{call}: expected {name} as an int >= {low} or a pair, got {described(value)}"
+        )
+    return int(pair[0]), int(pair[1])
+
+
+def check_rng(call: str, rng: Any) -> None:
+    """Raise TypeError unless `rng` is a random generator."""
+    if not isinstance(rng, np.random.Generator):
+        cure = f"default_rng({rng})" if isinstance(rng, int) else "default_rng()"
+        raise TypeError(
+            f"{call}: expected rng to be a numpy.random.Generator, "
+            f"got {type(rng).__name__}: use np.random.{cure}"
+        )
+
+
+def check_param_dtype(call: str, dtype: Any) -> np.dtype[Any]:
+    """Return the dtype of parameters, float32 for None; raise unless it is float32 or float64."""
+    try:
+        found = np.dtype(np.float32 if dtype is None else dtype)
+    except TypeError:
+        found = None
+    if found is None or found.type not in FLOATS[1:] or not found.isnative:
+        raise TypeError(
+            f"{call}: expected dtype float32 or float64 (parameters and statistics are never "
+            f"kept in less), got {described(dtype) if found is None else found}"
+        )
+    return found
+
+
+# Arrays ------------------------------------------------------------------------------------
+
+
+def check_array(call: str, name: str, a: Any) -> None:
+    """Raise TypeError unless `a` is a NumPy array, and no subclass with a meaning of its own."""
+    if type(a) not in ARRAYS:
+        cure = ""
+        if isinstance(a, np.ma.MaskedArray):
+            cure = " (its mask would be ignored: use x.compressed() or x.filled())"
+        elif isinstance(a, np.ndarray):
+            cure = " (use np.asarray(x))"
+        raise TypeError(
+            f"{call}: expected {name} to be a NumPy array, got {type(a).__name__}{cure}"
+        )
+
+
+def check_floats(call: str, name: str, a: Any) -> None:
+    """Raise TypeError unless `a` is a float16, float32 or float64 array."""
+    if type(a) is not np.ndarray:
+        check_array(call, name, a)
+    if a.dtype.type not in FLOATS or not a.dtype.isnative:
         raise TypeError(f"{call}: expected {name} of a floating dtype, got {a.dtype}")
 
 
-def check_vector(call, name, a, shape, dtype):
-    """Raise unless the parameter or buffer `a` is None or an array of `shape` and `dtype`."""
+def check_vector(call: str, name: str, a: Any, shape: Sequence[int], x: Array) -> None:
+    """Raise unless the parameter or buffer `a` is None or fits `x` in dtype, and has `shape`."""
     if a is None:
         return
     check_floats(call, name, a)
-    if a.dtype != dtype:
+    wanted = compute_dtype(x.dtype)
+    if a.dtype != wanted:
         raise TypeError(
-            f"{call}: expected {name} of dtype {np.dtype(dtype)}, got {a.dtype}"
+            f"{call}: x is {x.dtype}, {name} {a.dtype}: expected {name} of dtype {wanted}, "
+            f"or use x.astype(np.{a.dtype})"
         )
+    check_shape(call, name, a, shape)
+
+
+def check_shape(call: str, name: str, a: Array, shape: Sequence[int]) -> None:
+    """Raise ValueError unless `a` has `shape`."""
     if a.shape != tuple(shape):
         raise ValueError(
             f"{call}: expected {name} of shape {tuple(shape)}, got {a.shape}"
         )
 
 
-def check_weight(call, weight, ndim, dtype):
-    """Raise unless `weight` is an array of `ndim` axes and of `dtype`."""
-    check_floats(call, "weight", weight)
-    check_vector(call, "weight", weight, weight.shape, dtype)
+def check_same_dtype(call: str, x: Array, name: str, a: Any) -> None:
+    """Raise TypeError unless the array `a` has the dtype of `x`."""
+    check_floats(call, name, a)
+    if a.dtype != x.dtype:
+        raise TypeError(
+            f"{call}: x is {x.dtype}, {name} {a.dtype}: expected one dtype, "
+            f"use x.astype(np.{a.dtype})"
+        )
+
+
+def check_weight(call: str, x: Array, weight: Any, bias: Any, ndim: int) -> None:
+    """Raise unless `weight` has `ndim` axes, `bias` is None or fits it, and all have one dtype."""
+    check_same_dtype(call, x, "weight", weight)
     if weight.ndim != ndim:
         raise ValueError(f"{call}: expected {ndim}-D weight, got shape {weight.shape}")
+    if bias is not None:
+        check_same_dtype(call, x, "bias", bias)
+        check_shape(call, "bias", bias, weight.shape[:1])
 
 
-def check_channels(call, x, channels, ranks=None):
-    """Raise unless `x` is a floating array with `channels` channels and one of `ranks` axes."""
+def check_input(call: str, x: Any, dtype: np.dtype[Any]) -> None:
+    """Raise unless `x` is a floating array that a layer with parameters of `dtype` can take."""
     check_floats(call, "x", x)
+    if x.dtype != dtype:
+        raise TypeError(
+            f"{call}: x is {x.dtype}, the layer {dtype}: use x.astype(np.{dtype}) or "
+            f"dtype={'float' if x.dtype == np.float64 else 'np.float32'}"
+        )
+
+
+def check_norm_input(call: str, x: Any, dtype: np.dtype[Any]) -> None:
+    """Do what `check_input` does, but for float16, which a layer of float32 takes too."""
+    check_floats(call, "x", x)
+    if x.dtype != dtype and compute_dtype(x.dtype) != dtype:
+        check_input(call, x, dtype)
+
+
+def check_channels(
+    call: str, x: Array, channels: int, ranks: Sequence[int] = (), axis: int = 1
+) -> None:
+    """Raise unless `x` has `channels` channels and a number of axes that is among `ranks`."""
     if x.ndim not in (ranks or range(2, 65)):
-        expected = " or ".join(f"{rank}-D" for rank in ranks or ["at least 2"])
+        expected = " or ".join(f"{rank}-D" for rank in ranks) or "at least 2-D"
         raise ValueError(f"{call}: expected {expected} input, got shape {x.shape}")
-    if x.shape[1] != channels:
+    if x.shape[axis] != channels:
         raise ValueError(f"{call}: expected {channels} channels, got shape {x.shape}")
 
 
-def check_eps(call, eps):
-    """Raise unless `eps` is a positive finite number."""
-    if not isinstance(eps, (int, float, np.number)):
-        raise TypeError(
-            f"{call}: expected eps to be a number, got {type(eps).__name__}"
-        )
-    if not 0 < eps < float("inf"):
-        raise ValueError(f"{call}: expected eps > 0, got {eps}")
-
-
-def check_positive_int(call, name, value):
-    """Raise unless `value` is an integer of at least one."""
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
-        raise TypeError(
-            f"{call}: expected {name} to be an int, got {type(value).__name__}"
-        )
-    if value < 1:
-        raise ValueError(f"{call}: expected {name} >= 1, got {value}")
-
-
-def check_pair(call, name, value, least):
-    """Return an int, or a pair of them, as a pair; raise unless both are at least `least`."""
-    pair = (value, value) if isinstance(value, (int, np.integer)) else value
-    if np.shape(pair) != (2,) or not all(
-        isinstance(v, (int, np.integer)) and v >= least for v in pair
-    ):
-        raise ValueError(
-            f"{call}: expected {name} as an int >= {least} or a pair, got {value}"
-        )
-    return tuple(pair)
-
-
-def check_probability(call, name, value):
-    """Raise unless `value` is a number in [0, 1]."""
-    if not isinstance(value, (int, float, np.number)):
-        raise TypeError(
-            f"{call}: expected {name} to be a number, got {type(value).__name__}"
-        )
-    if not 0 <= value <= 1:
-        raise ValueError(f"{call}: expected {name} between 0 and 1, got {value}")
-
-
-def check_param_dtype(call, dtype):
-    """Return `dtype` as a NumPy dtype; raise TypeError unless it is float32 or float64."""
-    if np.dtype(dtype) not in (np.float32, np.float64):
-        raise TypeError(
-            f"{call}: expected dtype float32 or float64 (parameters and statistics are never "
-            f"kept in less), got {np.dtype(dtype)}"
-        )
-    return np.dtype(dtype)
-
-
-def check_gradient(call, dy, shape, dtype):
+def check_gradient(call: str, dy: Any, shape: Sequence[int], dtype: Any) -> None:
     """Raise unless the incoming gradient `dy` has the shape and dtype of the output."""
     check_floats(call, "dy", dy)
     if dy.dtype != dtype:
         raise TypeError(
             f"{call}: expected dy of dtype {np.dtype(dtype)}, got {dy.dtype}"
         )
-    if dy.shape != tuple(shape):
-        raise ValueError(f"{call}: expected dy of shape {tuple(shape)}, got {dy.shape}")
+    check_shape(call, "dy", dy, shape)
 
 
-def check_memory(call, out, threads, dtype, *inputs):
-    """Raise unless `out` is None or memory for a result that overlaps with no input."""
-    if threads is not None:
-        check_positive_int(call, "threads", threads)
+def check_cache(call: str, cache: Any, *kinds: type) -> None:
+    """Raise TypeError unless `cache` is of a kind that the forward of this backward returns."""
+    if type(cache) not in kinds:
+        forward = call.replace("_backward", "_forward")
+        raise TypeError(
+            f"{call}: expected the cache of {forward} ({kinds[0].__name__}), "
+            f"got {type(cache).__name__}"
+        )
+
+
+def check_writeable(call: str, name: str, a: Array) -> None:
+    """Raise ValueError if `a` is read-only."""
+    if not a.flags.writeable:
+        raise ValueError(f"{call}: expected {name} to be writeable")
+
+
+def check_apart(call: str, name: str, a: Any, **others: Any) -> None:
+    """Raise ValueError if `a`, which is going to be written, shares memory with another array."""
+    for other, b in others.items():
+        if b is not None and np.may_share_memory(a, b):
+            raise ValueError(f"{call}: expected {name} to share no memory with {other}")
+
+
+def check_memory(call: str, out: Any, like: Array, **others: Any) -> None:
+    """Raise unless `out` is None or memory for a result, apart from all that is read."""
     if out is None:
         return
-    check_vector(call, "out", out, inputs[0].shape, dtype)
-    if not (out.flags.c_contiguous and out.flags.writeable):
-        raise ValueError(f"{call}: expected out to be writeable and in C order")
-    if any(np.may_share_memory(out, a) for a in inputs):
-        raise ValueError(f"{call}: expected out to share no memory with the inputs")
+    check_floats(call, "out", out)
+    if out.dtype != like.dtype:
+        raise TypeError(f"{call}: expected out of dtype {like.dtype}, got {out.dtype}")
+    check_shape(call, "out", out, like.shape)
+    if not out.flags.c_contiguous:
+        raise ValueError(f"{call}: expected out in C order")
+    check_writeable(call, "out", out)
+    check_apart(call, "out", out, **others)
 
 
-def check_batch_norm(
-    call, x, running_mean, running_var, weight, bias, training, momentum, eps
-):
-    """Check all arguments of a batch normalization; see `bnlib.functional.batch_norm`."""
+# Normalizations ----------------------------------------------------------------------------
+
+
+def check_running(
+    call: str,
+    x: Array,
+    running_mean: Any,
+    running_var: Any,
+    training: bool,
+    **others: Any,
+) -> None:
+    """Raise unless running statistics fit `x`, and in training can be written."""
+    if (running_mean is None) != (running_var is None):
+        raise ValueError(
+            f"{call}: expected running_mean and running_var both or neither"
+        )
+    if running_mean is None:
+        return
+    running = {"running_mean": running_mean, "running_var": running_var}
+    for name, a in running.items():
+        check_vector(call, name, a, x.shape[1:2], x)
+        if training:
+            check_writeable(call, name, a)
+            rest = {key: b for key, b in running.items() if b is not a}
+            check_apart(call, name, a, x=x, **others, **rest)
+    if training and running_mean is running_var:
+        raise ValueError(
+            f"{call}: expected running_mean to share no memory with running_var"
+        )
+
+
+def check_channel_norm(call: str, x: Any, weight: Any, bias: Any, eps: Any) -> None:
+    """Check what every normalization with one weight per channel is given."""
     check_floats(call, "x", x)
     if x.ndim < 2:
         raise ValueError(
             f"{call}: expected x with at least 2 axes (N, C, ...), got {x.shape}"
         )
-    shape, dtype = x.shape[1:2], compute_dtype(x.dtype)
-    for name, a in (("weight", weight), ("bias", bias)):
-        check_vector(call, name, a, shape, dtype)
-    if (running_mean is None) != (running_var is None):
-        raise ValueError(
-            f"{call}: expected running_mean and running_var both or neither"
-        )
-    for name, a in (("running_mean", running_mean), ("running_var", running_var)):
-        check_vector(call, name, a, shape, dtype)
-        if training and a is not None and not a.flags.writeable:
-            raise ValueError(f"{call}: expected {name} to be writeable when training")
-    check_eps(call, eps)
-    check_probability(call, "momentum", momentum)
-    if training and x.shape[0] * math.prod(x.shape[2:]) == 1:
+    check_vector(call, "weight", weight, x.shape[1:2], x)
+    check_vector(call, "bias", bias, x.shape[1:2], x)
+    check_number(call, "eps", eps, above=0)
+
+
+def check_batch_norm(
+    call: str,
+    x: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any,
+    bias: Any,
+    training: Any,
+    momentum: Any,
+    eps: Any,
+    one_is_enough: bool = False,
+) -> None:
+    """Check all arguments of a batch normalization; see `bnlib.functional.batch_norm`."""
+    check_channel_norm(call, x, weight, bias, eps)
+    check_bool(call, "training", training)
+    check_running(
+        call, x, running_mean, running_var, training, weight=weight, bias=bias
+    )
+    check_number(call, "momentum", momentum, low=0, high=1)
+    one = x.shape[0] * math.prod(x.shape[2:]) == 1
+    if training and one and not one_is_enough:
         raise ValueError(
             f"{call}: expected more than 1 value per channel when training, got shape {x.shape}"
         )
@@ -168,42 +325,27 @@ def check_batch_norm(
         )
 
 
-def check_normalized_shape(call, shape):
+def check_normalized_shape(call: str, shape: Any) -> None:
     """Raise unless `shape` is a tuple of at least one positive integer."""
     if not isinstance(shape, (tuple, list)) or len(shape) == 0:
         raise ValueError(
-            f"{call}: expected normalized_shape as a tuple of ints, got {shape!r}"
+            f"{call}: expected normalized_shape as a tuple of ints, got {described(shape)}"
         )
     for size in shape:
-        check_positive_int(call, "normalized_shape", size)
+        check_int(call, "normalized_shape", size)
 
 
-def check_layer_norm(call, x, normalized_shape, weight, bias, eps):
-    """Check all arguments of a layer normalization; see `bnlib.functional.layer_norm`."""
+def check_last_axes(
+    call: str, x: Any, normalized_shape: Any, weight: Any, bias: Any, eps: Any
+) -> None:
+    """Check what every normalization over the last axes is given."""
     check_floats(call, "x", x)
     check_normalized_shape(call, normalized_shape)
-    shape = normalized_shape
-    if x.shape[-len(shape) :] != tuple(shape):
+    shape = tuple(normalized_shape)
+    if x.shape[-len(shape) :] != shape:
         raise ValueError(
-            f"{call}: expected x with last axes {tuple(shape)}, got shape {x.shape}"
+            f"{call}: expected x with last axes {shape}, got shape {x.shape}"
         )
-    for name, a in (("weight", weight), ("bias", bias)):
-        check_vector(call, name, a, shape, compute_dtype(x.dtype))
-    check_eps(call, eps)
-
-
-def check_group_norm(call, x, num_groups, weight, bias, eps):
-    """Check all arguments of a group normalization; see `bnlib.functional.group_norm`."""
-    check_floats(call, "x", x)
-    if x.ndim < 2:
-        raise ValueError(
-            f"{call}: expected x with at least 2 axes (N, C, ...), got {x.shape}"
-        )
-    check_positive_int(call, "num_groups", num_groups)
-    if x.shape[1] % num_groups:
-        raise ValueError(
-            f"{call}: expected num_groups to divide {x.shape[1]}, got {num_groups}"
-        )
-    for name, a in (("weight", weight), ("bias", bias)):
-        check_vector(call, name, a, x.shape[1:2], compute_dtype(x.dtype))
-    check_eps(call, eps)
+    check_vector(call, "weight", weight, shape, x)
+    check_vector(call, "bias", bias, shape, x)
+    check_number(call, "eps", eps, above=0)

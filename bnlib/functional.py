@@ -1,72 +1,118 @@
-"""Batch normalization as functions, and the door to all other functions of bnlib.
+"""The door: every function of bnlib, with its arguments checked.
 
 ``*_forward`` returns the output and a cache; ``*_backward`` turns the gradient of the output and
-that cache into gradients of the inputs. `batch_norm` has PyTorch's signature. The channel axis is
-axis 1. The arithmetic of batch normalization is in `bnlib.textbook` and `bnlib.kernels`, layer and
-group normalization in `bnlib.sample_norm`, convolution and pooling in `bnlib.convolution`,
-everything else in `bnlib.ops`; all of them are found here too.
+that cache into gradients of the inputs. `batch_norm` and its like have PyTorch's signatures. The
+channel axis is axis 1. The formula of all normalizations is in `bnlib.normalize`, a faster way for
+batch normalization in `bnlib.kernels`; which one is taken is decided here. Convolution and pooling
+come from `bnlib.convolution`, everything else from `bnlib.ops`.
 """
 
-from bnlib import convolution, kernels, ops, sample_norm, textbook
-from bnlib._checks import check_batch_norm, check_gradient, check_memory
-from bnlib.convolution import *  # noqa: F403
-from bnlib.ops import *  # noqa: F403
-from bnlib.sample_norm import *  # noqa: F403
+import math
+from typing import Any
 
-__all__ = ["batch_norm", "batch_norm_backward", "batch_norm_forward"]
-__all__ += sample_norm.__all__ + convolution.__all__ + ops.__all__
+from bnlib import convolution, kernels, normalize, ops
+from bnlib._checks import (
+    check_batch_norm,
+    check_cache,
+    check_channel_norm,
+    check_gradient,
+    check_int,
+    check_last_axes,
+    check_memory,
+)
+from bnlib._types import AllReduce, Array
+from bnlib.convolution import *  # noqa: F403
+from bnlib.moments import moments
+from bnlib.normalize import (
+    BatchNormCache,
+    NormCache,
+    normalize_backward,
+    normalize_forward,
+)
+from bnlib.ops import *  # noqa: F403
+
+__all__ = [
+    "GroupNormCache",
+    "LayerNormCache",
+    "batch_norm",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "group_norm",
+    "group_norm_backward",
+    "group_norm_forward",
+    "layer_norm",
+    "layer_norm_backward",
+    "layer_norm_forward",
+]
+__all__ += convolution.__all__ + ops.__all__
+
+
+# Batch normalization -----------------------------------------------------------------------
 
 
 def batch_norm_forward(
-    x,
-    running_mean,
-    running_var,
-    weight=None,
-    bias=None,
-    training=False,
-    momentum=0.1,
-    eps=1e-5,
+    x: Array,
+    running_mean: Array | None,
+    running_var: Array | None,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
     *,
-    out=None,
-    threads=None,
-):
+    out: Array | None = None,
+    threads: int | None = None,
+    all_reduce: AllReduce | None = None,
+) -> tuple[Array, Any]:
     """Normalize each channel of a mini-batch, then scale and shift; keep what the backward needs.
 
-    Parameters and errors are those of `batch_norm`.
+    Parameters
+    ----------
+    x, running_mean, running_var, weight, bias, training, momentum, eps, out, threads, all_reduce
+        As in `batch_norm`, with its errors. `x` must not change before the backward, which needs
+        it: it is not always copied.
 
     Returns
     -------
     y : ndarray of shape (N, C, ...)
         Output, in the dtype of `x`; `out`, if that is given.
-    cache : tuple
-        For `batch_norm_backward`. It may hold `x` itself: leave that as it is until then.
-
-    Notes
-    -----
-    `bnlib.kernels` does the work where it can, `bnlib.textbook` everywhere else.
+    cache : BatchNormCache or bnlib.kernels.Saved
+        For `batch_norm_backward`.
     """
     args = x, running_mean, running_var, weight, bias, training, momentum, eps
-    check_batch_norm("batch_norm", *args)
-    check_memory("batch_norm", out, threads, x.dtype, x)
-    if kernels.suits(x, eps):
+    check_batch_norm("batch_norm", *args, one_is_enough=all_reduce is not None)
+    check_threads("batch_norm", threads)
+    check_memory(
+        "batch_norm",
+        out,
+        x,
+        x=x,
+        weight=weight,
+        bias=bias,
+        running_mean=running_mean,
+        running_var=running_var,
+    )
+    if all_reduce is None and kernels.suits(x, eps):
         done = kernels.batch_norm_forward(*args, out, threads)
         if done is not None:
             return done
-    y, cache = textbook.batch_norm_forward(*args)
-    return _into(out, y), cache
+    y, cache = normalize.batch_norm_forward(*args, all_reduce)
+    return into(out, y), cache
 
 
-def batch_norm_backward(dy, cache, *, out=None, threads=None):
+def batch_norm_backward(
+    dy: Array, cache: Any, *, out: Array | None = None, threads: int | None = None
+) -> tuple[Array, Array, Array]:
     """Gradients of a batch normalization, in training and in evaluation.
 
     Parameters
     ----------
     dy : ndarray of shape (N, C, ...)
         Gradient of the loss with respect to the output, in its dtype.
-    cache : tuple
+    cache : BatchNormCache or bnlib.kernels.Saved
         From `batch_norm_forward`.
     out : ndarray of shape (N, C, ...) or None
-        Memory for `dx`, apart from that of `dy` and `x`.
+        Memory for `dx`, apart from all that is read.
     threads : int or None
         As in `batch_norm`.
 
@@ -76,50 +122,46 @@ def batch_norm_backward(dy, cache, *, out=None, threads=None):
         Gradient with respect to `x`, in its dtype; `out`, if that is given.
     dweight, dbias : ndarray of shape (C,)
         Gradients with respect to `weight` and `bias`; where there is none, with respect to the 1
-        or 0 that stands in for it.
+        or 0 that stands in for it. With `all_reduce`, those of this worker's batch.
 
     Raises
     ------
     TypeError, ValueError
-        If `dy` or `out` has not the dtype and shape of the output, or `out` is no memory to write
-        into.
+        If `dy` or `out` has another dtype or shape than the output, the cache is that of another
+        function, or `out` is no memory to write into.
 
     Notes
     -----
     In training ``dx = weight · invstd · (dy − mean(dy) − x_hat · mean(dy · x_hat))``: Ioffe &
     Szegedy (2015), section 3, in closed form. Derived in the chapter "Backward".
     """
-    x = cache[0]  # or x_hat
-    dtype = x.dtype if isinstance(cache, kernels.Saved) else cache[-1]
-    check_gradient("batch_norm_backward", dy, x.shape, dtype)
-    check_memory("batch_norm_backward", out, threads, dtype, dy, x)
-    if isinstance(cache, kernels.Saved):
+    call = "batch_norm_backward"
+    check_cache(call, cache, BatchNormCache, kernels.Saved)
+    check_threads(call, threads)
+    fast = isinstance(cache, kernels.Saved)
+    x = cache.x if fast else cache.x_hat
+    check_gradient(call, dy, cache.shape, cache.dtype)
+    check_memory(call, out, dy, dy=dy, x=x, weight=cache.weight)
+    if fast:
         return kernels.batch_norm_backward(dy, cache, out, threads)
-    dx, dweight, dbias = textbook.batch_norm_backward(dy, cache)
-    return _into(out, dx), dweight, dbias
-
-
-def _into(out, a):
-    """Return `a`, in the memory of `out` if there is such."""
-    if out is None:
-        return a
-    out[...] = a
-    return out
+    dx, dweight, dbias = normalize_backward(dy, cache)
+    return into(out, dx), dweight, dbias
 
 
 def batch_norm(
-    x,
-    running_mean,
-    running_var,
-    weight=None,
-    bias=None,
-    training=False,
-    momentum=0.1,
-    eps=1e-5,
+    x: Array,
+    running_mean: Array | None,
+    running_var: Array | None,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
     *,
-    out=None,
-    threads=None,
-):
+    out: Array | None = None,
+    threads: int | None = None,
+    all_reduce: AllReduce | None = None,
+) -> Array:
     """Batch normalization over all axes but axis 1.
 
     Parameters
@@ -138,10 +180,13 @@ def batch_norm(
     eps : float
         Added to the variance, greater than 0.
     out : ndarray of shape (N, C, ...) or None
-        Memory for the output, in C order, of the dtype of `x` and apart from it.
+        Memory for the output, in C order, of the dtype of `x` and apart from all other arrays.
     threads : int or None
         How many threads may work on a large array; None for what the environment variable
         ``BNLIB_NUM_THREADS`` says, or else all CPUs of the process. Any number gives the same bits.
+    all_reduce : callable or None
+        Takes a float64 vector and returns its sum over all workers, whose batches are normalized
+        as one: see `bnlib.SyncBatchNorm`.
 
     Returns
     -------
@@ -152,15 +197,16 @@ def batch_norm(
     Raises
     ------
     TypeError
-        If an array has not the dtype above.
+        If an array has another dtype than the one above.
     ValueError
         If a shape does not fit; if there is only one value per channel in training; if running
         statistics are missing in evaluation; if `eps`, `momentum` or `threads` is out of range;
-        if `out` cannot be written, or shares memory with `x`.
+        if `out` cannot be written, or arrays that are written share memory with others.
 
     Notes
     -----
-    Ioffe & Szegedy (2015), Algorithms 1 and 2. Chapters "Forward" and "Running statistics".
+    Ioffe & Szegedy (2015), Algorithms 1 and 2. Derived in the chapters "Forward" and "Running
+    statistics".
 
     Examples
     --------
@@ -181,5 +227,258 @@ def batch_norm(
         eps,
         out=out,
         threads=threads,
+        all_reduce=all_reduce,
     )
     return y
+
+
+def check_threads(call: str, threads: Any) -> None:
+    """Raise unless `threads` is None or an integer of at least one."""
+    if threads is not None:
+        check_int(call, "threads", threads)
+
+
+def into(out: Array | None, a: Array) -> Array:
+    """Return `a`, in the memory of `out` if there is such."""
+    if out is None:
+        return a
+    out[...] = a
+    return out
+
+
+def backward(
+    call: str, kind: type[NormCache], dy: Array, cache: NormCache
+) -> tuple[Array, Array, Array]:
+    """Check the arguments of a normalization's backward, and do it."""
+    check_cache(call, cache, kind)
+    check_gradient(call, dy, cache.shape, cache.dtype)
+    return normalize_backward(dy, cache)
+
+
+# Normalization over the last axes ----------------------------------------------------------
+
+
+class LayerNormCache(NormCache):
+    """The cache of layer normalization."""
+
+    __slots__ = ()
+
+
+def layer_norm_forward(
+    x: Array,
+    normalized_shape: tuple[int, ...],
+    weight: Array | None = None,
+    bias: Array | None = None,
+    eps: float = 1e-5,
+) -> tuple[Array, LayerNormCache]:
+    """Normalize each sample over its last axes; keep what the backward needs.
+
+    Parameters
+    ----------
+    x, normalized_shape, weight, bias, eps
+        As in `layer_norm`, with its errors.
+
+    Returns
+    -------
+    y : ndarray of the shape and dtype of `x`
+        Output.
+    cache : LayerNormCache
+        For `layer_norm_backward`.
+    """
+    check_last_axes("layer_norm", x, normalized_shape, weight, bias, eps)
+    first = x.ndim - len(normalized_shape)
+    axes = tuple(range(first, x.ndim))
+    y, x_hat, invstd = normalize_forward(x, *moments(x, axes), weight, bias, eps)
+    return y, LayerNormCache(
+        x_hat=x_hat,
+        invstd=invstd,
+        weight=weight,
+        axes=axes,
+        shared=tuple(range(first)),
+        shape=x.shape,
+        parameters=tuple(normalized_shape),
+        dtype=x.dtype,
+    )
+
+
+def layer_norm_backward(dy: Array, cache: LayerNormCache) -> tuple[Array, Array, Array]:
+    """Gradients of a layer normalization.
+
+    Parameters
+    ----------
+    dy : ndarray of the shape and dtype of the output
+        Gradient of the loss with respect to it.
+    cache : LayerNormCache
+        From `layer_norm_forward`.
+
+    Returns
+    -------
+    dx, dweight, dbias : ndarray
+        As `batch_norm_backward`.
+    """
+    return backward("layer_norm_backward", LayerNormCache, dy, cache)
+
+
+def layer_norm(
+    x: Array,
+    normalized_shape: tuple[int, ...],
+    weight: Array | None = None,
+    bias: Array | None = None,
+    eps: float = 1e-5,
+) -> Array:
+    """Layer normalization over the last axes, one sample at a time.
+
+    Parameters
+    ----------
+    x : ndarray of float16, float32 or float64
+        Its last axes have the shape `normalized_shape`.
+    normalized_shape : tuple of int
+        Shape of the last axes, over which each sample is normalized.
+    weight, bias : ndarray of shape `normalized_shape` or None
+        Scale and shift, float32 (float64 for a float64 input).
+    eps : float
+        Added to the variance, greater than 0.
+
+    Returns
+    -------
+    ndarray of the shape and dtype of `x`
+        Output.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a dtype or shape does not fit, or `eps` is not positive.
+
+    Notes
+    -----
+    Ba, Kiros & Hinton (2016), eq. 3 and 4. Built in the chapter "Layer and group normalization".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer_norm(np.array([[1.0, 3.0], [10.0, 30.0]]), (2,)).round(4)
+    array([[-1.,  1.],
+           [-1.,  1.]])
+    """
+    return layer_norm_forward(x, normalized_shape, weight, bias, eps)[0]
+
+
+# Normalization over groups of channels -----------------------------------------------------
+
+
+class GroupNormCache(NormCache):
+    """The cache of group normalization."""
+
+    __slots__ = ()
+
+
+def group_norm_forward(
+    x: Array,
+    num_groups: int,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    eps: float = 1e-5,
+) -> tuple[Array, GroupNormCache]:
+    """Normalize each sample over groups of channels; keep what the backward needs.
+
+    Parameters
+    ----------
+    x, num_groups, weight, bias, eps
+        As in `group_norm`, with its errors.
+
+    Returns
+    -------
+    y : ndarray of the shape and dtype of `x`
+        Output.
+    cache : GroupNormCache
+        For `group_norm_backward`.
+    """
+    check_channel_norm("group_norm", x, weight, bias, eps)
+    check_int("group_norm", "num_groups", num_groups)
+    if x.shape[1] % num_groups:
+        raise ValueError(
+            f"group_norm: expected num_groups to divide {x.shape[1]}, got {num_groups}"
+        )
+    N, C, *space = x.shape
+    # Groups, channels of a group, and all of space on an axis of their own each.
+    split = N, num_groups, C // num_groups, math.prod(space)
+    grouped, axes = x.reshape(split), (2, 3)
+    gamma, beta = (
+        None if a is None else a.reshape(1, *split[1:3], 1) for a in (weight, bias)
+    )
+    y, x_hat, invstd = normalize_forward(
+        grouped, *moments(grouped, axes), gamma, beta, eps
+    )
+    return y.reshape(x.shape), GroupNormCache(
+        x_hat=x_hat,
+        invstd=invstd,
+        weight=gamma,
+        axes=axes,
+        shared=(0, 3),
+        shape=x.shape,
+        parameters=x.shape[1:2],
+        dtype=x.dtype,
+    )
+
+
+def group_norm_backward(dy: Array, cache: GroupNormCache) -> tuple[Array, Array, Array]:
+    """Gradients of a group normalization.
+
+    Parameters
+    ----------
+    dy : ndarray of the shape and dtype of the output
+        Gradient of the loss with respect to it.
+    cache : GroupNormCache
+        From `group_norm_forward`.
+
+    Returns
+    -------
+    dx, dweight, dbias : ndarray
+        As `batch_norm_backward`.
+    """
+    return backward("group_norm_backward", GroupNormCache, dy, cache)
+
+
+def group_norm(
+    x: Array,
+    num_groups: int,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    eps: float = 1e-5,
+) -> Array:
+    """Group normalization: each sample over groups of neighbouring channels and all of space.
+
+    Parameters
+    ----------
+    x : ndarray of shape (N, C, ...), float16, float32 or float64
+        Input.
+    num_groups : int
+        Number of groups; divides C. 1 group normalizes over a whole sample, C groups are instance
+        normalization.
+    weight, bias : ndarray of shape (C,) or None
+        Scale and shift, float32 (float64 for a float64 input).
+    eps : float
+        Added to the variance, greater than 0.
+
+    Returns
+    -------
+    ndarray of the shape and dtype of `x`
+        Output.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a dtype or shape does not fit, if `num_groups` does not divide C, or `eps` is not
+        positive.
+
+    Notes
+    -----
+    Wu & He (2018), eq. 1, 2, 6 and 7. Built in the chapter "Layer and group normalization".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> group_norm(np.array([[1.0, 3.0, 10.0, 30.0]]), num_groups=2).round(4)
+    array([[-1.,  1., -1.,  1.]])
+    """
+    return group_norm_forward(x, num_groups, weight, bias, eps)[0]

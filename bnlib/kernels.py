@@ -1,6 +1,6 @@
 """Batch normalization as fast as NumPy can: for float32 arrays that lie in memory in C order.
 
-The results are those of `bnlib.textbook` to round-off; what differs is the way through memory
+The results are those of `bnlib.normalize` to round-off; what differs is the way through memory
 (`bnlib.blocks`). Every number of threads gives the same bits. Built step by step in the chapter
 "The fast kernel".
 """
@@ -14,7 +14,7 @@ import numpy as np
 from bnlib import small
 from bnlib.blocks import cuts, empty, scratch, walk_of
 from bnlib.coefficients import line, plane, shifted_moments
-from bnlib.textbook import update_running
+from bnlib.normalize import update_running
 from bnlib.threads import num_threads, run
 
 __all__ = ["Saved", "batch_norm_backward", "batch_norm_forward", "suits"]
@@ -37,9 +37,19 @@ class Saved(NamedTuple):
     weight: np.ndarray | None
     training: bool
 
+    @property
+    def shape(self):
+        """Return the shape of x."""
+        return self.x.shape
+
+    @property
+    def dtype(self):
+        """Return the dtype of x."""
+        return self.x.dtype
+
 
 def suits(x, eps):
-    """Whether these kernels can normalize `x`; `bnlib.textbook` always can.
+    """Whether these kernels can normalize `x`; `bnlib.normalize` always can.
 
     Parameters
     ----------

@@ -1,28 +1,37 @@
-"""Layers that do not normalize, with PyTorch's names, arguments and initialization.
+"""Layers that do not normalize, and losses, with PyTorch's names, arguments and initialization.
 
 The arithmetic is in `bnlib.ops` and `bnlib.convolution`; here are the state and its rules. Random
 numbers come from the `numpy.random.Generator` that the caller passes, or from a fresh one.
 """
 
+import math
+from typing import Any
+
 import numpy as np
 
 from bnlib import functional as F
 from bnlib._checks import (
+    check_bool,
     check_floats,
     check_gradient,
+    check_input,
+    check_int,
+    check_number,
     check_pair,
     check_param_dtype,
-    check_positive_int,
-    check_probability,
+    check_rng,
 )
-from bnlib.module import Module, Parameter
+from bnlib._types import Array, DType, Pair
+from bnlib.module import Layer, Parameter
 
 __all__ = [
+    "AvgPool2d",
     "Conv2d",
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",
     "Linear",
+    "MSELoss",
     "MaxPool2d",
     "ReLU",
     "Sigmoid",
@@ -30,203 +39,471 @@ __all__ = [
 ]
 
 
-def _uniform(shape, fan_in, dtype, rng):
-    """Draw a Parameter from U(−1/√fan_in, 1/√fan_in): PyTorch's default for weights and biases."""
-    rng = np.random.default_rng() if rng is None else rng
-    bound = 1 / np.sqrt(fan_in)
-    return Parameter(rng.uniform(-bound, bound, shape).astype(dtype))
+class _Affine(Layer):
+    """A linear map with a weight and perhaps a bias: what `Linear` and `Conv2d` share."""
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        bias: bool,
+        dtype: DType,
+        rng: np.random.Generator | None,
+    ):
+        super().__init__()
+        call = type(self).__name__
+        check_bool(call, "bias", bias)
+        if rng is None:
+            rng = np.random.default_rng()
+        check_rng(call, rng)
+        self.dtype = check_param_dtype(call, dtype)
+        bound = 1 / math.sqrt(math.prod(shape[1:]))  # PyTorch's default for both
+
+        def drawn(shape: tuple[int, ...]) -> Parameter:
+            return Parameter(rng.uniform(-bound, bound, shape).astype(self.dtype))
+
+        self.weight = drawn(shape)
+        self.bias = drawn(shape[:1]) if bias else None
+
+    def gather(self, dweight: Array, dbias: Array) -> None:
+        """Add to the gradients of weight and bias.
+
+        Parameters
+        ----------
+        dweight, dbias : ndarray
+            What to add.
+        """
+        self.weight.grad += dweight
+        if self.bias is not None:
+            self.bias.grad += dbias
 
 
-class Linear(Module):
+class Linear(_Affine):
     """Fully connected layer: ``y = x @ weight.T + bias`` for x of shape (N, in_features).
 
     Parameters
     ----------
     in_features, out_features : int
+        Length of a row of the input and of the output.
     bias : bool
-        Whether to learn a bias; in front of a batch normalization it has no effect.
+        Whether to learn a bias; before a batch normalization it has no effect.
     dtype : dtype
-        Of parameters and inputs, float32 or float64.
+        Of parameters and inputs: float32, the default, or float64.
     rng : numpy.random.Generator or None
+        Where the first weights come from.
 
     Attributes
     ----------
     weight : Parameter of shape (out_features, in_features)
+        Drawn from U(−1/√in_features, 1/√in_features).
     bias : Parameter of shape (out_features,) or None
-        Both drawn from U(−1/√in_features, 1/√in_features).
+        Drawn likewise.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments out of range, and for an input of another shape or dtype.
     """
 
     def __init__(
-        self, in_features, out_features, bias=True, *, dtype=np.float32, rng=None
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        dtype: DType = None,
+        rng: np.random.Generator | None = None,
     ):
-        super().__init__()
-        check_positive_int("Linear", "in_features", in_features)
-        check_positive_int("Linear", "out_features", out_features)
-        dtype = check_param_dtype("Linear", dtype)
-        self.weight = _uniform((out_features, in_features), in_features, dtype, rng)
-        self.bias = _uniform((out_features,), in_features, dtype, rng) if bias else None
+        check_int("Linear", "in_features", in_features)
+        check_int("Linear", "out_features", out_features)
+        super().__init__((out_features, in_features), bias, dtype, rng)
 
-    def extra_repr(self):
-        """Return the arguments that `repr` shows."""
+    def extra_repr(self) -> str:
+        """Return the arguments that `repr` shows.
+
+        Returns
+        -------
+        str
+            As in a call.
+        """
         out_features, in_features = self.weight.data.shape
         return f"{in_features}, {out_features}, bias={self.bias is not None}"
 
-    def forward(self, x):
-        """Return ``x @ weight.T + bias``."""
+    def forward(self, x: Array) -> Array:
+        """Return ``x @ weight.T + bias``.
+
+        Parameters
+        ----------
+        x : ndarray of shape (N, in_features)
+            Input. It must not change before the backward.
+
+        Returns
+        -------
+        ndarray of shape (N, out_features)
+            Output.
+        """
+        check_input("Linear", x, self.dtype)
         bias = None if self.bias is None else self.bias.data
         y, self.cache = F.linear_forward(x, self.weight.data, bias)
         return y
 
-    def backward(self, dy):
-        """Return dx; add to the gradients of weight and bias."""
-        dx, dweight, dbias = F.linear_backward(dy, self.saved_cache())
-        self.weight.grad += dweight
-        if self.bias is not None:
-            self.bias.grad += dbias
+    def backward(self, dy: Array) -> Array:
+        """Add to the gradients of weight and bias.
+
+        Parameters
+        ----------
+        dy : ndarray of shape (N, out_features)
+            Gradient of the loss with respect to the output.
+
+        Returns
+        -------
+        ndarray of shape (N, in_features)
+            Gradient with respect to x.
+        """
+        dx, *gradients = F.linear_backward(dy, self.saved_cache())
+        self.gather(*gradients)
         return dx
 
 
-class Conv2d(Module):
+class Conv2d(_Affine):
     """2-D convolution of images of shape (N, in_channels, H, W).
 
     Parameters
     ----------
     in_channels, out_channels : int
+        Number of channels of the input and of the output.
     kernel_size, stride, padding : int or pair of int
         Along height and width; the padding is zeros on all four sides.
     bias : bool
-        Whether to learn a bias; in front of a batch normalization it has no effect.
+        Whether to learn a bias; before a batch normalization it has no effect.
     dtype : dtype
-        Of parameters and inputs, float32 or float64.
+        Of parameters and inputs: float32, the default, or float64.
     rng : numpy.random.Generator or None
+        Where the first weights come from.
 
     Attributes
     ----------
     weight : Parameter of shape (out_channels, in_channels, kH, kW)
+        Drawn from U(−1/√fan_in, 1/√fan_in) with fan_in = in_channels · kH · kW.
     bias : Parameter of shape (out_channels,) or None
-        Both drawn from U(−1/√fan_in, 1/√fan_in) with fan_in = in_channels · kH · kW.
+        Drawn likewise.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments out of range, and for an input of another shape or dtype.
     """
 
     def __init__(
         self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        stride: Pair = 1,
+        padding: Pair = 0,
         *,
-        bias=True,
-        dtype=np.float32,
-        rng=None,
+        bias: bool = True,
+        dtype: DType = None,
+        rng: np.random.Generator | None = None,
     ):
-        super().__init__()
-        check_positive_int("Conv2d", "in_channels", in_channels)
-        check_positive_int("Conv2d", "out_channels", out_channels)
-        kernel_size = check_pair("Conv2d", "kernel_size", kernel_size, 1)
-        self.stride = check_pair("Conv2d", "stride", stride, 1)
-        self.padding = check_pair("Conv2d", "padding", padding, 0)
-        dtype = check_param_dtype("Conv2d", dtype)
-        fan_in = in_channels * kernel_size[0] * kernel_size[1]
-        self.weight = _uniform(
-            (out_channels, in_channels, *kernel_size), fan_in, dtype, rng
-        )
-        self.bias = _uniform((out_channels,), fan_in, dtype, rng) if bias else None
+        check_int("Conv2d", "in_channels", in_channels)
+        check_int("Conv2d", "out_channels", out_channels)
+        kernel = check_pair("Conv2d", "kernel_size", kernel_size, 1)
+        stride = check_pair("Conv2d", "stride", stride, 1)
+        padding = check_pair("Conv2d", "padding", padding, 0)
+        super().__init__((out_channels, in_channels, *kernel), bias, dtype, rng)
+        self.stride = stride
+        self.padding = padding
 
-    def extra_repr(self):
-        """Return the arguments that `repr` shows."""
+    def extra_repr(self) -> str:
+        """Return the arguments that `repr` shows.
+
+        Returns
+        -------
+        str
+            As in a call.
+        """
         out_channels, in_channels, *kernel_size = self.weight.data.shape
         return (
             f"{in_channels}, {out_channels}, kernel_size={tuple(kernel_size)}, "
             f"stride={self.stride}, padding={self.padding}, bias={self.bias is not None}"
         )
 
-    def forward(self, x):
-        """Return the convolution, of shape (N, out_channels, Ho, Wo)."""
+    def forward(self, x: Array) -> Array:
+        """Return the convolution.
+
+        Parameters
+        ----------
+        x : ndarray of shape (N, in_channels, H, W)
+            Images. They must not change before the backward.
+
+        Returns
+        -------
+        ndarray of shape (N, out_channels, Ho, Wo)
+            Output.
+        """
+        check_input("Conv2d", x, self.dtype)
         bias = None if self.bias is None else self.bias.data
         y, self.cache = F.conv2d_forward(
             x, self.weight.data, bias, self.stride, self.padding
         )
         return y
 
-    def backward(self, dy):
-        """Return dx; add to the gradients of weight and bias."""
-        dx, dweight, dbias = F.conv2d_backward(dy, self.saved_cache())
-        self.weight.grad += dweight
-        if self.bias is not None:
-            self.bias.grad += dbias
+    def backward(self, dy: Array) -> Array:
+        """Add to the gradients of weight and bias.
+
+        Parameters
+        ----------
+        dy : ndarray of shape (N, out_channels, Ho, Wo)
+            Gradient of the loss with respect to the output.
+
+        Returns
+        -------
+        ndarray of shape (N, in_channels, H, W)
+            Gradient with respect to x.
+        """
+        dx, *gradients = F.conv2d_backward(dy, self.saved_cache())
+        self.gather(*gradients)
         return dx
 
 
-class MaxPool2d(Module):
+class _Pool2d(Layer):
+    """A map from windows of images to numbers: what the two poolings share."""
+
+    def __init__(
+        self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0
+    ):
+        super().__init__()
+        call = type(self).__name__
+        self.kernel_size = check_pair(call, "kernel_size", kernel_size, 1)
+        self.stride = check_pair(
+            call, "stride", self.kernel_size if stride is None else stride, 1
+        )
+        self.padding = check_pair(call, "padding", padding, 0)
+
+    def extra_repr(self) -> str:
+        """Return the arguments that `repr` shows.
+
+        Returns
+        -------
+        str
+            As in a call.
+        """
+        return (
+            f"kernel_size={self.kernel_size}, stride={self.stride}, "
+            f"padding={self.padding}"
+        )
+
+
+class MaxPool2d(_Pool2d):
     """Largest value of each window of images of shape (N, C, H, W).
 
     Parameters
     ----------
     kernel_size : int or pair of int
+        Size of a window.
     stride : int, pair of int or None
-        None: as the kernel, so that the windows tile the image.
+        Distance of two windows; None: as the kernel, so that the windows tile the image.
+    padding : int or pair of int
+        Width of a border of −∞, at most half the kernel's size.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments out of range, and for an input of another rank or smaller than a window.
     """
 
-    def __init__(self, kernel_size, stride=None):
-        super().__init__()
-        self.kernel_size = check_pair("MaxPool2d", "kernel_size", kernel_size, 1)
-        stride = kernel_size if stride is None else stride
-        self.stride = check_pair("MaxPool2d", "stride", stride, 1)
+    def forward(self, x: Array) -> Array:
+        """Return the largest value of each window.
 
-    def extra_repr(self):
-        """Return the arguments that `repr` shows."""
-        return f"kernel_size={self.kernel_size}, stride={self.stride}"
+        Parameters
+        ----------
+        x : ndarray of shape (N, C, H, W)
+            Images.
 
-    def forward(self, x):
-        """Return the largest value of each window, shape (N, C, Ho, Wo)."""
-        y, self.cache = F.max_pool2d_forward(x, self.kernel_size, self.stride)
+        Returns
+        -------
+        ndarray of shape (N, C, Ho, Wo)
+            Output.
+        """
+        y, self.cache = F.max_pool2d_forward(
+            x, self.kernel_size, self.stride, self.padding
+        )
         return y
 
-    def backward(self, dy):
-        """Return dx: each gradient at the pixel that won its window."""
+    def backward(self, dy: Array) -> Array:
+        """Give each gradient to the pixel that won its window.
+
+        Parameters
+        ----------
+        dy : ndarray of shape (N, C, Ho, Wo)
+            Gradient of the loss with respect to the output.
+
+        Returns
+        -------
+        ndarray of shape (N, C, H, W)
+            Gradient with respect to x.
+        """
         return F.max_pool2d_backward(dy, self.saved_cache())
 
 
-class ReLU(Module):
+class AvgPool2d(_Pool2d):
+    """Mean value of each window of images of shape (N, C, H, W).
+
+    Parameters
+    ----------
+    kernel_size : int or pair of int
+        Size of a window.
+    stride : int, pair of int or None
+        Distance of two windows; None: as the kernel, so that the windows tile the image.
+    padding : int or pair of int
+        Width of a border of zeros, which are averaged too; at most half the kernel's size.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments out of range, and for an input of another rank or smaller than a window.
+    """
+
+    def forward(self, x: Array) -> Array:
+        """Return the mean value of each window.
+
+        Parameters
+        ----------
+        x : ndarray of shape (N, C, H, W)
+            Images.
+
+        Returns
+        -------
+        ndarray of shape (N, C, Ho, Wo)
+            Output.
+        """
+        y, self.cache = F.avg_pool2d_forward(
+            x, self.kernel_size, self.stride, self.padding
+        )
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        """Share each gradient out evenly over its window.
+
+        Parameters
+        ----------
+        dy : ndarray of shape (N, C, Ho, Wo)
+            Gradient of the loss with respect to the output.
+
+        Returns
+        -------
+        ndarray of shape (N, C, H, W)
+            Gradient with respect to x.
+        """
+        return F.avg_pool2d_backward(dy, self.saved_cache())
+
+
+class ReLU(Layer):
     """``max(x, 0)``."""
 
-    def forward(self, x):
-        """Return max(x, 0)."""
+    def forward(self, x: Array) -> Array:
+        """Return ``max(x, 0)``.
+
+        Parameters
+        ----------
+        x : ndarray
+            Input, any shape.
+
+        Returns
+        -------
+        ndarray
+            Output, in the shape and dtype of `x`.
+        """
         y, self.cache = F.relu_forward(x)
         return y
 
-    def backward(self, dy):
-        """Return dx."""
+    def backward(self, dy: Array) -> Array:
+        """Let the gradient through where x > 0.
+
+        Parameters
+        ----------
+        dy : ndarray
+            Gradient of the loss with respect to the output.
+
+        Returns
+        -------
+        ndarray
+            Gradient with respect to x.
+        """
         return F.relu_backward(dy, self.saved_cache())
 
 
-class Sigmoid(Module):
+class Sigmoid(Layer):
     """``1 / (1 + exp(−x))``."""
 
-    def forward(self, x):
-        """Return the logistic function of x."""
+    def forward(self, x: Array) -> Array:
+        """Return the logistic function of x.
+
+        Parameters
+        ----------
+        x : ndarray
+            Input, any shape.
+
+        Returns
+        -------
+        ndarray
+            Output, in the shape and dtype of `x`.
+        """
         y, self.cache = F.sigmoid_forward(x)
         return y
 
-    def backward(self, dy):
-        """Return dx."""
+    def backward(self, dy: Array) -> Array:
+        """Multiply by the slope.
+
+        Parameters
+        ----------
+        dy : ndarray
+            Gradient of the loss with respect to the output.
+
+        Returns
+        -------
+        ndarray
+            Gradient with respect to x.
+        """
         return F.sigmoid_backward(dy, self.saved_cache())
 
 
-class Tanh(Module):
+class Tanh(Layer):
     """``tanh(x)``."""
 
-    def forward(self, x):
-        """Return tanh(x)."""
+    def forward(self, x: Array) -> Array:
+        """Return tanh(x).
+
+        Parameters
+        ----------
+        x : ndarray
+            Input, any shape.
+
+        Returns
+        -------
+        ndarray
+            Output, in the shape and dtype of `x`.
+        """
         y, self.cache = F.tanh_forward(x)
         return y
 
-    def backward(self, dy):
-        """Return dx."""
+    def backward(self, dy: Array) -> Array:
+        """Multiply by the slope.
+
+        Parameters
+        ----------
+        dy : ndarray
+            Gradient of the loss with respect to the output.
+
+        Returns
+        -------
+        ndarray
+            Gradient with respect to x.
+        """
         return F.tanh_backward(dy, self.saved_cache())
 
 
-class Dropout(Module):
+class Dropout(Layer):
     """In training, set each value to 0 with probability p and scale the rest by 1 / (1 − p).
 
     Parameters
@@ -234,49 +511,118 @@ class Dropout(Module):
     p : float
         From 0 to 1.
     rng : numpy.random.Generator or None
+        Where the choice comes from.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments out of range.
     """
 
-    def __init__(self, p=0.5, *, rng=None):
+    def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None):
         super().__init__()
-        check_probability("Dropout", "p", p)
+        check_number("Dropout", "p", p, low=0, high=1)
         self.p = p
         self.rng = np.random.default_rng() if rng is None else rng
+        check_rng("Dropout", self.rng)
 
-    def extra_repr(self):
-        """Return the arguments that `repr` shows."""
+    def extra_repr(self) -> str:
+        """Return the arguments that `repr` shows.
+
+        Returns
+        -------
+        str
+            As in a call.
+        """
         return f"p={self.p}"
 
-    def forward(self, x):
-        """Drop values in training; return x unchanged in evaluation."""
+    def forward(self, x: Array) -> Array:
+        """Drop values in training; return a copy of x in evaluation.
+
+        Parameters
+        ----------
+        x : ndarray
+            Input, any shape.
+
+        Returns
+        -------
+        ndarray
+            Output, in the shape and dtype of `x`.
+        """
         y, self.cache = F.dropout_forward(x, self.p if self.training else 0, self.rng)
         return y
 
-    def backward(self, dy):
-        """Return dx."""
+    def backward(self, dy: Array) -> Array:
+        """Drop and scale the same elements.
+
+        Parameters
+        ----------
+        dy : ndarray
+            Gradient of the loss with respect to the output.
+
+        Returns
+        -------
+        ndarray
+            Gradient with respect to x.
+        """
         return F.dropout_backward(dy, self.saved_cache())
 
 
-class Flatten(Module):
+class Flatten(Layer):
     """Make one axis of all axes but the first: (N, C, H, W) to (N, C·H·W)."""
 
-    def forward(self, x):
-        """Return x as a matrix with one row a sample."""
+    def forward(self, x: Array) -> Array:
+        """Return x as a matrix with one row per sample.
+
+        Parameters
+        ----------
+        x : ndarray of shape (N, ...)
+            Input with at least 2 axes.
+
+        Returns
+        -------
+        ndarray of shape (N, M)
+            The same values; perhaps in the same memory.
+        """
         check_floats("Flatten", "x", x)
         if x.ndim < 2:
             raise ValueError(f"Flatten: expected at least 2-D input, got {x.shape}")
-        y = x.reshape(x.shape[0], int(np.prod(x.shape[1:])))
+        y = x.reshape(x.shape[0], math.prod(x.shape[1:]))
         self.cache = x.shape, y.shape, x.dtype
         return y
 
-    def backward(self, dy):
-        """Return dy in the shape of x."""
+    def backward(self, dy: Array) -> Array:
+        """Return the gradient in the shape of x.
+
+        Parameters
+        ----------
+        dy : ndarray of shape (N, M)
+            Gradient of the loss with respect to the output.
+
+        Returns
+        -------
+        ndarray of shape (N, ...)
+            Gradient with respect to x.
+        """
         x_shape, y_shape, dtype = self.saved_cache()
         check_gradient("Flatten.backward", dy, y_shape, dtype)
         return dy.reshape(x_shape)
 
 
-class CrossEntropyLoss(Module):
+class CrossEntropyLoss(Layer):
     """Softmax and mean negative log-likelihood in one, as PyTorch's: logits in, one number out.
+
+    Parameters
+    ----------
+    ignore_index : int
+        A class index whose rows do not count.
+    label_smoothing : float
+        Share of the target that is spread evenly over all classes, from 0 to 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments out of range; in a call, as `bnlib.functional.cross_entropy_forward`.
 
     Examples
     --------
@@ -285,15 +631,97 @@ class CrossEntropyLoss(Module):
     2.3026
     """
 
-    def __call__(self, logits, target):
+    def __init__(self, ignore_index: int = -100, label_smoothing: float = 0.0):
+        super().__init__()
+        check_int("CrossEntropyLoss", "ignore_index", ignore_index, low=-(2**63))
+        check_number(
+            "CrossEntropyLoss", "label_smoothing", label_smoothing, low=0, high=1
+        )
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+
+    def __call__(self, logits: Array, target: Any) -> float:  # type: ignore[override]
         """Run `forward`."""
         return self.forward(logits, target)
 
-    def forward(self, logits, target):
-        """Return the loss of logits (N, K) for the class indices `target` (N,)."""
-        loss, self.cache = F.cross_entropy_forward(logits, target)
+    def forward(self, logits: Array, target: Any) -> float:
+        """Return the loss.
+
+        Parameters
+        ----------
+        logits : ndarray of shape (N, K)
+            One score per class.
+        target : ndarray of int of shape (N,)
+            Class indices.
+
+        Returns
+        -------
+        float
+            Mean over the rows that count.
+        """
+        loss, self.cache = F.cross_entropy_forward(
+            logits, target, self.ignore_index, self.label_smoothing
+        )
         return loss
 
-    def backward(self, dloss=1.0):
-        """Return the gradient of the logits."""
+    def backward(self, dloss: float = 1.0) -> Array:
+        """Return the gradient of the logits.
+
+        Parameters
+        ----------
+        dloss : float
+            Gradient of what is minimized with respect to the loss.
+
+        Returns
+        -------
+        ndarray of shape (N, K)
+            Gradient with respect to the logits.
+        """
         return F.cross_entropy_backward(dloss, self.saved_cache())
+
+
+class MSELoss(Layer):
+    """Mean squared difference of two arrays of one shape and dtype.
+
+    Examples
+    --------
+    >>> MSELoss()(np.array([1.0, 2.0]), np.array([1.0, 5.0]))
+    4.5
+    """
+
+    def __call__(self, x: Array, target: Array) -> float:  # type: ignore[override]
+        """Run `forward`."""
+        return self.forward(x, target)
+
+    def forward(self, x: Array, target: Array) -> float:
+        """Return the loss.
+
+        Parameters
+        ----------
+        x : ndarray
+            Predictions.
+        target : ndarray
+            What they should be, in the shape and dtype of `x`.
+
+        Returns
+        -------
+        float
+            Mean over all elements.
+        """
+        loss, self.cache = F.mse_loss_forward(x, target)
+        return loss
+
+    def backward(self, dloss: float = 1.0) -> Array:
+        """Return the gradient of the predictions.
+
+        Parameters
+        ----------
+        dloss : float
+            Gradient of what is minimized with respect to the loss.
+
+        Returns
+        -------
+        ndarray
+            Gradient with respect to x.
+        """
+        return F.mse_loss_backward(dloss, self.saved_cache())

@@ -1,4 +1,4 @@
-"""Mean and variance: the only code in bnlib that computes them.
+"""Mean and variance: the only code of the readable path that computes them.
 
 Reference: Chan, Golub & LeVeque (1983), "Algorithms for computing the sample variance: analysis
 and recommendations", The American Statistician 37(3).
@@ -6,12 +6,13 @@ and recommendations", The American Statistician 37(3).
 
 import numpy as np
 
-from bnlib._checks import compute_dtype
+from bnlib._checks import check_floats, check_int, check_shape, compute_dtype
+from bnlib._types import AllReduce, Array
 
-__all__ = ["center", "merge_moments", "moments"]
+__all__ = ["center", "merge_moments", "moments", "reduce_moments"]
 
 
-def center(x, mean):
+def center(x: Array, mean: Array) -> Array:
     """Subtract a mean that may be far larger than the spread of `x`, without losing its digits.
 
     Parameters
@@ -45,7 +46,9 @@ def center(x, mean):
     return (x - high) - low
 
 
-def moments(x, axes):
+def moments(
+    x: Array, axes: int | tuple[int, ...], centered: bool = True
+) -> tuple[Array, Array]:
     """Mean and biased variance of `x` over `axes`, by the corrected two-pass algorithm.
 
     Parameters
@@ -54,17 +57,26 @@ def moments(x, axes):
         Values, any shape.
     axes : int or tuple of int
         Axes to average over.
+    centered : bool
+        False for the second moment about 0 instead of the mean.
 
     Returns
     -------
     mean, var : ndarray of float64
-        Shaped like `x`, with length 1 along `axes`. NaN where there is nothing to average.
+        Shaped like `x`, with length 1 along `axes`. NaN where there is nothing to average. If not
+        `centered`, 0 and the mean square.
+
+    Raises
+    ------
+    TypeError
+        If `x` is no floating array.
 
     Notes
     -----
     ``var = mean(d²) − mean(d)²`` with ``d = x − mean`` (Chan, Golub & LeVeque 1983, eq. 1.7). The
-    second term is zero but for the rounding of `mean`. All sums are kept in float64, whatever the
-    dtype of `x`. Derived in the chapter "Forward".
+    second term is zero but for the rounding of `mean`. All sums and squares are kept in float64,
+    whatever the dtype of `x`: the square of a float32 may be beyond float32. Derived in the chapter
+    "Forward".
 
     Examples
     --------
@@ -72,17 +84,27 @@ def moments(x, axes):
     >>> mean, var
     (array([[ 2., 10.]]), array([[1., 0.]]))
     """
+    check_floats("moments", "x", x)
     if x.size == 0:
         nothing = np.full_like(x.sum(axes, keepdims=True), np.nan, dtype=np.float64)
         return nothing, nothing.copy()
     mean = x.mean(axes, dtype=np.float64, keepdims=True)
+    if not centered:
+        return 0 * mean, np.square(x, dtype=np.float64).mean(axes, keepdims=True)
     d = center(x, mean)
     correction = d.mean(axes, dtype=np.float64, keepdims=True)
-    var = np.square(d).mean(axes, dtype=np.float64, keepdims=True) - correction**2
-    return mean, var
+    square = np.square(d, dtype=np.float64).mean(axes, keepdims=True)
+    return mean, square - correction**2
 
 
-def merge_moments(count_a, mean_a, var_a, count_b, mean_b, var_b):
+def merge_moments(
+    count_a: int,
+    mean_a: Array,
+    var_a: Array,
+    count_b: int,
+    mean_b: Array,
+    var_b: Array,
+) -> tuple[int, Array, Array]:
     """Moments of two groups of values together, from the moments of each.
 
     Parameters
@@ -97,13 +119,14 @@ def merge_moments(count_a, mean_a, var_a, count_b, mean_b, var_b):
     Returns
     -------
     count : int
+        Number of values in both groups.
     mean, var : ndarray of float64
         Of the union; `var` is biased.
 
     Raises
     ------
-    ValueError
-        If a count is negative, or both are 0.
+    TypeError, ValueError
+        If a count is not an integer or negative, or both are 0.
 
     Notes
     -----
@@ -114,9 +137,11 @@ def merge_moments(count_a, mean_a, var_a, count_b, mean_b, var_b):
     >>> merge_moments(2, np.array(1.0), np.array(1.0), 2, np.array(3.0), np.array(1.0))
     (4, np.float64(2.0), np.float64(2.0))
     """
-    if min(count_a, count_b) < 0 or count_a + count_b == 0:
+    check_int("merge_moments", "count_a", count_a, low=0)
+    check_int("merge_moments", "count_b", count_b, low=0)
+    if count_a + count_b == 0:
         raise ValueError(
-            f"merge_moments: expected counts >= 0, got {count_a} and {count_b}"
+            "merge_moments: expected at least one value, got two counts of 0"
         )
     if count_a == 0:
         return count_b, mean_b, var_b
@@ -126,3 +151,66 @@ def merge_moments(count_a, mean_a, var_a, count_b, mean_b, var_b):
     a, b = count_a / count, count_b / count
     shift = mean_b - mean_a
     return count, mean_a + b * shift, a * var_a + b * var_b + a * b * shift**2
+
+
+def reduce_moments(
+    count: int, mean: Array, var: Array, all_reduce: AllReduce
+) -> tuple[int, Array, Array]:
+    """Moments of the values of all workers together, from those of this worker.
+
+    Parameters
+    ----------
+    count : int
+        Number of values per channel that this worker has; it may be 0.
+    mean, var : ndarray of float64
+        Mean and biased variance of each channel; without meaning where `count` is 0.
+    all_reduce : callable
+        Takes a float64 vector and returns its sum over all workers. It is called twice, by every
+        worker, whatever its count.
+
+    Returns
+    -------
+    count : int
+        Number of values per channel, of all workers.
+    mean, var : ndarray of float64
+        Of all values; `var` is biased. NaN where there is nothing to average.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `all_reduce` does not return a float64 vector of the length that it was given.
+
+    Notes
+    -----
+    First the counts and sums, then the squares about the common mean, as in Chan, Golub & LeVeque
+    (1983), eq. 2.1: sums of squares about 0 would lose a variance that is small beside the mean.
+    Derived in the chapter "Many machines".
+
+    Examples
+    --------
+    >>> twice = lambda vector: 2 * vector  # two workers with the same values
+    >>> reduce_moments(2, np.array([1.0]), np.array([4.0]), twice)
+    (4, array([1.]), array([4.]))
+    """
+    # What an empty batch has is NaN, and counts nothing.
+    local_sum = count * mean.ravel() if count else np.zeros(mean.size)
+    totals = reduced("reduce_moments", np.array([count, *local_sum]), all_reduce)
+    if totals[0] == 0:
+        return 0, mean, var
+    mean_all = totals[1:].reshape(mean.shape) / totals[0]
+    squares = var + (mean - mean_all) ** 2  # about the common mean
+    local_sum = count * squares.ravel() if count else np.zeros(mean.size)
+    var_all = reduced("reduce_moments", local_sum, all_reduce) / totals[0]
+    return int(totals[0]), mean_all, var_all.reshape(var.shape)
+
+
+def reduced(call: str, vector: Array, all_reduce: AllReduce) -> Array:
+    """Return the sum of `vector` over all workers; raise if that is no vector like it."""
+    total = all_reduce(vector.copy())
+    check_floats(call, "what all_reduce returns", total)
+    if total.dtype != np.float64:
+        raise TypeError(
+            f"{call}: expected all_reduce to return float64, got {total.dtype}"
+        )
+    check_shape(call, "what all_reduce returns", total, vector.shape)
+    return total

@@ -3,102 +3,236 @@
 The arithmetic is in `bnlib.functional`; here are the state and its rules.
 """
 
+from collections.abc import Callable
+from typing import Any, ClassVar
+
 import numpy as np
 
 from bnlib import functional as F
 from bnlib._checks import (
+    check_bool,
     check_channels,
-    check_eps,
+    check_int,
+    check_norm_input,
     check_normalized_shape,
+    check_number,
     check_param_dtype,
-    check_positive_int,
-    check_probability,
 )
-from bnlib.module import Module, Parameter
+from bnlib._types import AllReduce, Array, DType
+from bnlib.module import Layer, Parameter
 
-__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "GroupNorm", "LayerNorm"]
+__all__ = [
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "GroupNorm",
+    "LayerNorm",
+    "SyncBatchNorm",
+]
 
 
-class _Norm(Module):
+class _Norm(Layer):
     """What all normalization layers share: a scale γ, a shift β, and a backward."""
 
-    def __init__(self, shape, eps, affine, bias, dtype):
-        super().__init__()
-        check_eps(type(self).__name__, eps)
-        self.eps = eps
-        self.dtype = check_param_dtype(type(self).__name__, dtype)
-        self.weight = Parameter(np.ones(shape, self.dtype)) if affine else None
-        self.bias = Parameter(np.zeros(shape, self.dtype)) if affine and bias else None
-
-    def affine_data(self):
-        """Return the arrays of weight and bias, None where there is none."""
-        return [None if p is None else p.data for p in (self.weight, self.bias)]
-
-    def backward(self, dy):
-        """Return dx; add to the gradients of weight and bias, where there are any."""
-        dx, *gradients = self.gradients(dy, self.saved_cache())
-        for parameter, gradient in zip(
-            (self.weight, self.bias), gradients, strict=True
-        ):
-            if parameter is not None:
-                parameter.grad += gradient
-        return dx
-
-
-class _BatchNorm(_Norm):
-    """Batch normalization over axis 1 of an input with one of `ranks` axes."""
-
-    ranks = ()
-    buffer_names = ("running_mean", "running_var", "num_batches_tracked")
-    gradients = staticmethod(F.batch_norm_backward)
+    gradients: ClassVar[Callable[..., Any]]
 
     def __init__(
         self,
-        num_features,
-        eps=1e-5,
-        momentum=0.1,
-        affine=True,
-        track_running_stats=True,
-        *,
-        bias=True,
-        dtype=np.float32,
+        shape: tuple[int, ...],
+        eps: float,
+        affine: bool,
+        bias: bool,
+        dtype: DType,
     ):
-        check_positive_int(type(self).__name__, "num_features", num_features)
+        super().__init__()
+        call = type(self).__name__
+        check_number(call, "eps", eps, above=0)
+        check_bool(call, "affine", affine)
+        check_bool(call, "bias", bias)
+        self.eps = eps
+        self.dtype = check_param_dtype(call, dtype)
+        self.weight = Parameter(np.ones(shape, self.dtype)) if affine else None
+        self.bias = Parameter(np.zeros(shape, self.dtype)) if affine and bias else None
+
+    def affine_data(self) -> tuple[Array | None, Array | None]:
+        """Return the arrays of weight and bias.
+
+        Returns
+        -------
+        weight, bias : ndarray or None
+            None where there is none.
+        """
+        return (
+            None if self.weight is None else self.weight.data,
+            None if self.bias is None else self.bias.data,
+        )
+
+    def backward(self, dy: Array) -> Array:
+        """Add to the gradients of weight and bias, where there are any.
+
+        Parameters
+        ----------
+        dy : ndarray
+            Gradient of the loss with respect to the output, in its shape and dtype.
+
+        Returns
+        -------
+        ndarray
+            Gradient with respect to x.
+        """
+        dx: Array
+        dx, dweight, dbias = self.gradients(dy, self.saved_cache())
+        if self.weight is not None:
+            self.weight.grad += dweight
+        if self.bias is not None:
+            self.bias.grad += dbias
+        return dx
+
+
+class _Tracking(_Norm):
+    """A normalization of channels that can keep running statistics."""
+
+    ranks: ClassVar[tuple[int, ...]] = ()
+    buffer_names = ("running_mean", "running_var", "num_batches_tracked")
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float,
+        momentum: float | None,
+        affine: bool,
+        track_running_stats: bool,
+        bias: bool,
+        dtype: DType,
+    ):
+        call = type(self).__name__
+        check_int(call, "num_features", num_features)
+        check_bool(call, "track_running_stats", track_running_stats)
         if momentum is not None:
-            check_probability(type(self).__name__, "momentum", momentum)
+            check_number(call, "momentum", momentum, low=0, high=1)
         super().__init__((num_features,), eps, affine, bias, dtype)
         self.num_features = num_features
         self.momentum = momentum
         self.track_running_stats = track_running_stats
-        self.running_mean = self.running_var = self.num_batches_tracked = None
+        self.running_mean: Array | None = None
+        self.running_var: Array | None = None
+        self.num_batches_tracked: Array | None = None
         if track_running_stats:
             self.running_mean = np.zeros(num_features, self.dtype)
             self.running_var = np.ones(num_features, self.dtype)
             self.num_batches_tracked = np.array(0, np.int64)
 
-    def extra_repr(self):
-        """Return the arguments that `repr` shows."""
+    def extra_repr(self) -> str:
+        """Return the arguments that `repr` shows.
+
+        Returns
+        -------
+        str
+            As in a call.
+        """
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
             f"affine={self.weight is not None}, bias={self.bias is not None}, "
             f"track_running_stats={self.track_running_stats}"
         )
 
-    def forward(self, x):
-        """Normalize with the batch's statistics in training, the running ones in evaluation."""
-        check_channels(type(self).__name__, x, self.num_features, self.ranks)
-        tracking = self.training and self.track_running_stats
+    def next_count(self) -> int:
+        """Return the number of the batch that comes next.
+
+        Returns
+        -------
+        int
+            From 1 on; 0 where no batch is counted.
+
+        Raises
+        ------
+        ValueError
+            If the counter is below 0, or full.
+        """
+        counting = self.training and self.track_running_stats
+        if not counting or self.num_batches_tracked is None:
+            return 0
+        count = int(self.num_batches_tracked)
+        if not 0 <= count < np.iinfo(np.int64).max:
+            raise ValueError(
+                f"{type(self).__name__}: expected num_batches_tracked from 0 on and below "
+                f"2⁶³ − 1, got {count}"
+            )
+        return count + 1
+
+    def normalize(self, x: Array, forward: Callable[..., Any]) -> Array:
+        """Run a functional forward with the state of this layer, and count the batch.
+
+        Parameters
+        ----------
+        x : ndarray
+            Input, of a rank and number of channels that fit.
+        forward : callable
+            ``forward(x, running_mean, running_var, weight, bias, by_batch, momentum, eps)``.
+
+        Returns
+        -------
+        ndarray
+            Output.
+
+        Notes
+        -----
+        As in PyTorch, what there is decides, not what was asked for in the constructor: running
+        statistics that are there normalize in evaluation, and are updated while
+        `track_running_stats` is true.
+        """
+        count = self.next_count()
         momentum = self.momentum
         if momentum is None:  # cumulative: each of n batches weighs 1/n
-            momentum = 1 / (int(self.num_batches_tracked) + 1) if tracking else 0
-        running = self.running_mean, self.running_var
-        by_batch = self.training or not self.track_running_stats
-        y, self.cache = F.batch_norm_forward(
-            x, *running, *self.affine_data(), by_batch, momentum, self.eps
+            momentum = 1 / count if count else 0
+        mean, var = self.running_mean, self.running_var
+        by_batch = self.training or (mean is None and var is None)
+        if self.training and not self.track_running_stats:
+            mean = var = None
+        y, self.cache = forward(
+            x, mean, var, *self.affine_data(), by_batch, momentum, self.eps
         )
-        if tracking and x.size:
-            self.num_batches_tracked += 1
+        if count and x.size and self.num_batches_tracked is not None:
+            self.num_batches_tracked[...] = count
         return y
+
+
+class _BatchNorm(_Tracking):
+    """Batch normalization over axis 1 of an input with one of `ranks` axes."""
+
+    gradients = staticmethod(F.batch_norm_backward)
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        bias: bool = True,
+        dtype: DType = None,
+    ):
+        super().__init__(
+            num_features, eps, momentum, affine, track_running_stats, bias, dtype
+        )
+
+    def forward(self, x: Array) -> Array:
+        """Normalize with the batch's statistics in training, the running ones in evaluation.
+
+        Parameters
+        ----------
+        x : ndarray of shape (N, C, ...)
+            Input.
+
+        Returns
+        -------
+        ndarray of shape (N, C, ...)
+            Output, in the dtype of `x`.
+        """
+        check_norm_input(type(self).__name__, x, self.dtype)
+        check_channels(type(self).__name__, x, self.num_features, self.ranks)
+        return self.normalize(x, F.batch_norm_forward)
 
 
 class BatchNorm1d(_BatchNorm):
@@ -119,7 +253,8 @@ class BatchNorm1d(_BatchNorm):
     bias : bool
         Whether to learn a shift, if `affine`.
     dtype : dtype
-        Of parameters and statistics: float32 (for float16 and float32 inputs) or float64.
+        Of parameters and statistics: float32, the default (for float16 and float32 inputs), or
+        float64.
 
     Attributes
     ----------
@@ -159,6 +294,11 @@ class BatchNorm2d(_BatchNorm):
     Parameters, attributes and errors are those of `BatchNorm1d`. Derived in the chapter
     "Convolution"; Ioffe & Szegedy (2015), section 3.2.
 
+    Parameters
+    ----------
+    num_features, eps, momentum, affine, track_running_stats, bias, dtype
+        As in `BatchNorm1d`.
+
     Examples
     --------
     >>> BatchNorm2d(3)(np.zeros((2, 3, 4, 4), dtype=np.float32)).shape
@@ -172,9 +312,97 @@ class BatchNorm3d(_BatchNorm):
     """Batch normalization of volumes or videos, (N, C, D, H, W).
 
     Parameters, attributes and errors are those of `BatchNorm1d`.
+
+    Parameters
+    ----------
+    num_features, eps, momentum, affine, track_running_stats, bias, dtype
+        As in `BatchNorm1d`.
     """
 
     ranks = (5,)
+
+
+class SyncBatchNorm(_BatchNorm):
+    """Batch normalization over the batches of several workers, as if they were one.
+
+    Parameters
+    ----------
+    num_features, eps, momentum, affine, track_running_stats
+        As in `BatchNorm1d`.
+    all_reduce : callable
+        Takes a float64 vector and returns its sum over all workers, in whatever engine they run.
+        Each worker calls it twice in a training forward and once in the backward, also with an
+        empty batch.
+    bias, dtype
+        As in `BatchNorm1d`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `BatchNorm1d`; one value per channel is refused where all workers together have no more.
+        If `all_reduce` cannot be called, or returns anything but a float64 vector of that length.
+
+    Notes
+    -----
+    Running statistics come out the same in all workers. The gradients of weight and bias are those
+    of this worker's batch: they are summed over workers as those of every other layer. Derived in
+    the chapter "Many machines".
+
+    Examples
+    --------
+    >>> bn = SyncBatchNorm(1, all_reduce=lambda vector: vector)  # a single worker
+    >>> bn(np.array([[1.0], [3.0]], dtype=np.float32)).ravel().round(3)
+    array([-1.,  1.], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        all_reduce: AllReduce,
+        bias: bool = True,
+        dtype: DType = None,
+    ):
+        if not callable(all_reduce):
+            raise TypeError(
+                "SyncBatchNorm: expected all_reduce to be a function, "
+                f"got {type(all_reduce).__name__}"
+            )
+        super().__init__(
+            num_features,
+            eps,
+            momentum,
+            affine,
+            track_running_stats,
+            bias=bias,
+            dtype=dtype,
+        )
+        self.all_reduce = all_reduce
+
+    def forward(self, x: Array) -> Array:
+        """Normalize with the statistics of all workers in training.
+
+        Parameters
+        ----------
+        x : ndarray of shape (N, C, ...)
+            Input of this worker.
+
+        Returns
+        -------
+        ndarray of shape (N, C, ...)
+            Output, in the dtype of `x`.
+        """
+        check_norm_input("SyncBatchNorm", x, self.dtype)
+        check_channels("SyncBatchNorm", x, self.num_features)
+
+        def forward(*args: Any) -> Any:
+            return F.batch_norm_forward(*args, all_reduce=self.all_reduce)
+
+        return self.normalize(x, forward)
 
 
 class LayerNorm(_Norm):
@@ -187,11 +415,16 @@ class LayerNorm(_Norm):
     eps : float
         Added to the variance.
     elementwise_affine : bool
-        Whether to learn a scale and a shift of `normalized_shape`.
+        Whether to learn a scale and a shift for each element.
     bias : bool
         Whether to learn a shift, if `elementwise_affine`.
     dtype : dtype
-        Of the parameters: float32 (for float16 and float32 inputs) or float64.
+        Of the parameters: float32, the default (for float16 and float32 inputs), or float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments out of range; in a call, as `bnlib.functional.layer_norm`.
 
     Notes
     -----
@@ -208,12 +441,12 @@ class LayerNorm(_Norm):
 
     def __init__(
         self,
-        normalized_shape,
-        eps=1e-5,
-        elementwise_affine=True,
-        bias=True,
+        normalized_shape: int | tuple[int, ...],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
         *,
-        dtype=np.float32,
+        dtype: DType = None,
     ):
         if isinstance(normalized_shape, (int, np.integer)):
             normalized_shape = (normalized_shape,)
@@ -221,13 +454,31 @@ class LayerNorm(_Norm):
         self.normalized_shape = tuple(normalized_shape)
         super().__init__(self.normalized_shape, eps, elementwise_affine, bias, dtype)
 
-    def extra_repr(self):
-        """Return the arguments that `repr` shows."""
+    def extra_repr(self) -> str:
+        """Return the arguments that `repr` shows.
+
+        Returns
+        -------
+        str
+            As in a call.
+        """
         affine = self.weight is not None
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={affine}"
 
-    def forward(self, x):
-        """Normalize each sample."""
+    def forward(self, x: Array) -> Array:
+        """Normalize each sample.
+
+        Parameters
+        ----------
+        x : ndarray
+            Input, whose last axes have the shape `normalized_shape`.
+
+        Returns
+        -------
+        ndarray
+            Output, in the shape and dtype of `x`.
+        """
+        check_norm_input("LayerNorm", x, self.dtype)
         y, self.cache = F.layer_norm_forward(
             x, self.normalized_shape, *self.affine_data(), self.eps
         )
@@ -250,7 +501,12 @@ class GroupNorm(_Norm):
     bias : bool
         Whether to learn a shift, if `affine`.
     dtype : dtype
-        Of the parameters: float32 (for float16 and float32 inputs) or float64.
+        Of the parameters: float32, the default (for float16 and float32 inputs), or float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments out of range; in a call, as `bnlib.functional.group_norm`.
 
     Notes
     -----
@@ -266,16 +522,16 @@ class GroupNorm(_Norm):
 
     def __init__(
         self,
-        num_groups,
-        num_channels,
-        eps=1e-5,
-        affine=True,
-        bias=True,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        bias: bool = True,
         *,
-        dtype=np.float32,
+        dtype: DType = None,
     ):
-        check_positive_int("GroupNorm", "num_groups", num_groups)
-        check_positive_int("GroupNorm", "num_channels", num_channels)
+        check_int("GroupNorm", "num_groups", num_groups)
+        check_int("GroupNorm", "num_channels", num_channels)
         if num_channels % num_groups:
             raise ValueError(
                 f"GroupNorm: expected num_groups to divide {num_channels}, got {num_groups}"
@@ -284,15 +540,33 @@ class GroupNorm(_Norm):
         self.num_groups = num_groups
         self.num_channels = num_channels
 
-    def extra_repr(self):
-        """Return the arguments that `repr` shows."""
+    def extra_repr(self) -> str:
+        """Return the arguments that `repr` shows.
+
+        Returns
+        -------
+        str
+            As in a call.
+        """
         affine = self.weight is not None
         return (
             f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={affine}"
         )
 
-    def forward(self, x):
-        """Normalize each group of each sample."""
+    def forward(self, x: Array) -> Array:
+        """Normalize each group of each sample.
+
+        Parameters
+        ----------
+        x : ndarray of shape (N, C, ...)
+            Input.
+
+        Returns
+        -------
+        ndarray of shape (N, C, ...)
+            Output, in the dtype of `x`.
+        """
+        check_norm_input("GroupNorm", x, self.dtype)
         check_channels("GroupNorm", x, self.num_channels)
         y, self.cache = F.group_norm_forward(
             x, self.num_groups, *self.affine_data(), self.eps

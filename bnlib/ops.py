@@ -1,27 +1,43 @@
-"""Linear maps, activations, dropout and the loss: what a dense network needs around its norms.
+"""Linear maps, activations, dropout and losses: what a network needs around its norms.
 
 Each is a pair: ``*_forward`` returns ``(y, cache)``, ``*_backward(dy, cache)`` the gradients. They
 are found in `bnlib.functional` too.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from bnlib._checks import (
+    check_cache,
     check_floats,
     check_gradient,
-    check_probability,
-    check_vector,
+    check_int,
+    check_number,
+    check_rng,
+    check_same_dtype,
+    check_shape,
     check_weight,
     compute_dtype,
 )
+from bnlib._types import Array
 
 __all__ = [
+    "CrossEntropyCache",
+    "DropoutCache",
+    "LinearCache",
+    "MSELossCache",
+    "ReLUCache",
+    "SigmoidCache",
+    "TanhCache",
     "cross_entropy_backward",
     "cross_entropy_forward",
     "dropout_backward",
     "dropout_forward",
     "linear_backward",
     "linear_forward",
+    "mse_loss_backward",
+    "mse_loss_forward",
     "per_channel",
     "relu_backward",
     "relu_forward",
@@ -33,42 +49,62 @@ __all__ = [
 ]
 
 
-def per_channel(a, x):
+def per_channel(a: Any, x: Array) -> Any:
     """Shape a vector of C values so that it broadcasts along axis 1 of `x`.
 
     Parameters
     ----------
-    a : ndarray of shape (C,)
+    a : ndarray of shape (C,) or None
+        One value per channel.
     x : ndarray of shape (N, C, ...)
+        What it is for.
 
     Returns
     -------
-    ndarray of shape (1, C, 1, ...)
-        A view of `a`, in the dtype in which `x` is worked on where that is another.
+    ndarray of shape (1, C, 1, ...) or None
+        A view of `a`, in the dtype in which `x` is worked on where that is another; None for None.
 
     Examples
     --------
     >>> per_channel(np.ones(3), np.ones((2, 3, 4, 4))).shape
     (1, 3, 1, 1)
     """
-    return a.reshape(1, -1, *[1] * (x.ndim - 2)).astype(
-        compute_dtype(x.dtype), copy=False
-    )
+    if a is None:
+        return None
+    shape = (1, -1, *[1] * (x.ndim - 2))
+    return a.reshape(shape).astype(compute_dtype(x.dtype), copy=False)
 
 
-def linear_forward(x, weight, bias=None):
+# Linear maps -------------------------------------------------------------------------------
+
+
+class LinearCache(NamedTuple):
+    """The cache of `linear_forward`: the arrays themselves, no copies."""
+
+    x: Array
+    weight: Array
+
+
+def linear_forward(
+    x: Array, weight: Array, bias: Array | None = None
+) -> tuple[Array, LinearCache]:
     """Multiply by a matrix and add a vector: ``y = x @ weight.T + bias``.
 
     Parameters
     ----------
     x : ndarray of shape (N, in_features)
+        Input. It must not change before the backward, which needs it, and is not copied.
     weight : ndarray of shape (out_features, in_features)
+        Matrix, of the dtype of `x`. It must not change before the backward either.
     bias : ndarray of shape (out_features,) or None
+        Vector, of the dtype of `x`.
 
     Returns
     -------
     y : ndarray of shape (N, out_features)
-    cache : tuple
+        Output, in the dtype of `x`.
+    cache : LinearCache
+        For `linear_backward`.
 
     Raises
     ------
@@ -76,147 +112,479 @@ def linear_forward(x, weight, bias=None):
         If a dtype or shape does not fit.
     """
     check_floats("linear", "x", x)
-    check_weight("linear", weight, 2, x.dtype)
+    check_weight("linear", x, weight, bias, 2)
     if x.ndim != 2 or x.shape[1] != weight.shape[1]:
         raise ValueError(
             f"linear: expected x of shape (N, {weight.shape[1]}), got {x.shape}"
         )
-    check_vector("linear", "bias", bias, weight.shape[:1], x.dtype)
     y = x @ weight.T
-    return (y if bias is None else y + bias), (x, weight)
+    return (y if bias is None else y + bias), LinearCache(x, weight)
 
 
-def linear_backward(dy, cache):
-    """Gradients of `linear_forward`: ``(dx, dweight, dbias)``, shaped like x, weight and bias."""
+def linear_backward(dy: Array, cache: LinearCache) -> tuple[Array, Array, Array]:
+    """Gradients of `linear_forward`.
+
+    Parameters
+    ----------
+    dy : ndarray of shape (N, out_features)
+        Gradient of the loss with respect to the output, in its dtype.
+    cache : LinearCache
+        From `linear_forward`.
+
+    Returns
+    -------
+    dx, dweight, dbias : ndarray
+        Shaped like x, weight and bias.
+    """
+    check_cache("linear_backward", cache, LinearCache)
     x, weight = cache
     check_gradient("linear_backward", dy, (len(x), len(weight)), x.dtype)
     return dy @ weight, dy.T @ x, dy.sum(0)
 
 
-def relu_forward(x):
-    """``max(x, 0)``, elementwise; the cache is where x > 0, and the dtype."""
+# Activations -------------------------------------------------------------------------------
+
+
+class ReLUCache(NamedTuple):
+    """The cache of `relu_forward`."""
+
+    dead: Array  # where x <= 0
+    dtype: np.dtype[Any]
+
+
+def relu_forward(x: Array) -> tuple[Array, ReLUCache]:
+    """``max(x, 0)``, elementwise.
+
+    Parameters
+    ----------
+    x : ndarray
+        Input, any shape.
+
+    Returns
+    -------
+    y : ndarray
+        Shape and dtype of `x`.
+    cache : ReLUCache
+        For `relu_backward`.
+    """
     check_floats("relu", "x", x)
-    return np.maximum(x, 0), (x > 0, x.dtype)
+    return np.maximum(x, 0), ReLUCache(x <= 0, x.dtype)
 
 
-def relu_backward(dy, cache):
-    """Gradient of `relu_forward`; at 0 it is 0."""
-    positive, dtype = cache
-    check_gradient("relu_backward", dy, positive.shape, dtype)
-    return dy * positive
+def relu_backward(dy: Array, cache: ReLUCache) -> Array:
+    """Gradient of `relu_forward`: `dy` where x > 0, and 0 elsewhere, whatever `dy` is there.
+
+    Parameters
+    ----------
+    dy : ndarray
+        Gradient of the loss with respect to the output, in its shape and dtype.
+    cache : ReLUCache
+        From `relu_forward`.
+
+    Returns
+    -------
+    ndarray
+        Gradient with respect to x.
+    """
+    check_cache("relu_backward", cache, ReLUCache)
+    check_gradient("relu_backward", dy, cache.dead.shape, cache.dtype)
+    return np.where(cache.dead, dy.dtype.type(0), dy)
 
 
-def sigmoid_forward(x):
-    """``1 / (1 + exp(−x))``, elementwise, by way of tanh, which never overflows."""
+class SigmoidCache(NamedTuple):
+    """The cache of `sigmoid_forward`."""
+
+    slope: Array  # dy/dx
+
+
+def sigmoid_forward(x: Array) -> tuple[Array, SigmoidCache]:
+    """``1 / (1 + exp(−x))``, elementwise.
+
+    Parameters
+    ----------
+    x : ndarray
+        Input, any shape.
+
+    Returns
+    -------
+    y : ndarray
+        Shape and dtype of `x`.
+    cache : SigmoidCache
+        For `sigmoid_backward`.
+
+    Notes
+    -----
+    With ``e = exp(−|x|)``, which never overflows, y is ``1 / (1 + e)`` or ``e / (1 + e)``, and the
+    slope ``e / (1 + e)²``: both keep their digits in both tails, as ``y · (1 − y)`` does not.
+    Derived in the chapter "Network".
+
+    Examples
+    --------
+    >>> sigmoid_forward(np.array([-20.0, 0.0, 20.0]))[0]
+    array([2.06115362e-09, 5.00000000e-01, 9.99999998e-01])
+    """
     check_floats("sigmoid", "x", x)
-    y = 0.5 + 0.5 * np.tanh(0.5 * x)
-    return y, y
+    e = np.exp(-np.abs(x.astype(compute_dtype(x.dtype), copy=False)))
+    y = np.where(x < 0, e, 1) / (1 + e)
+    slope = e / (1 + e) ** 2
+    return y.astype(x.dtype), SigmoidCache(slope.astype(x.dtype))
 
 
-def sigmoid_backward(dy, cache):
-    """Gradient of `sigmoid_forward`: ``dy · y · (1 − y)``."""
-    check_gradient("sigmoid_backward", dy, cache.shape, cache.dtype)
-    return dy * cache * (1 - cache)
+def sigmoid_backward(dy: Array, cache: SigmoidCache) -> Array:
+    """Gradient of `sigmoid_forward`: `dy` times the slope.
+
+    Parameters
+    ----------
+    dy : ndarray
+        Gradient of the loss with respect to the output, in its shape and dtype.
+    cache : SigmoidCache
+        From `sigmoid_forward`.
+
+    Returns
+    -------
+    ndarray
+        Gradient with respect to x.
+    """
+    check_cache("sigmoid_backward", cache, SigmoidCache)
+    check_gradient("sigmoid_backward", dy, cache.slope.shape, cache.slope.dtype)
+    return dy * cache.slope
 
 
-def tanh_forward(x):
-    """``tanh(x)``, elementwise."""
+class TanhCache(NamedTuple):
+    """The cache of `tanh_forward`."""
+
+    slope: Array  # dy/dx
+
+
+def tanh_forward(x: Array) -> tuple[Array, TanhCache]:
+    """``tanh(x)``, elementwise.
+
+    Parameters
+    ----------
+    x : ndarray
+        Input, any shape.
+
+    Returns
+    -------
+    y : ndarray
+        Shape and dtype of `x`.
+    cache : TanhCache
+        For `tanh_backward`.
+
+    Notes
+    -----
+    The slope is ``4e / (1 + e)²`` with ``e = exp(−2|x|)``: in the tails ``1 − y²`` has no digits.
+    """
     check_floats("tanh", "x", x)
-    y = np.tanh(x)
-    return y, y
+    e = np.exp(-2 * np.abs(x.astype(compute_dtype(x.dtype), copy=False)))
+    slope = 4 * e / (1 + e) ** 2
+    return np.tanh(x), TanhCache(slope.astype(x.dtype))
 
 
-def tanh_backward(dy, cache):
-    """Gradient of `tanh_forward`: ``dy · (1 − y²)``."""
-    check_gradient("tanh_backward", dy, cache.shape, cache.dtype)
-    return dy * (1 - cache**2)
+def tanh_backward(dy: Array, cache: TanhCache) -> Array:
+    """Gradient of `tanh_forward`: `dy` times the slope.
+
+    Parameters
+    ----------
+    dy : ndarray
+        Gradient of the loss with respect to the output, in its shape and dtype.
+    cache : TanhCache
+        From `tanh_forward`.
+
+    Returns
+    -------
+    ndarray
+        Gradient with respect to x.
+    """
+    check_cache("tanh_backward", cache, TanhCache)
+    check_gradient("tanh_backward", dy, cache.slope.shape, cache.slope.dtype)
+    return dy * cache.slope
 
 
-def dropout_forward(x, p, rng):
+# Dropout -----------------------------------------------------------------------------------
+
+
+class DropoutCache(NamedTuple):
+    """The cache of `dropout_forward`."""
+
+    kept: Array | None  # where a value is kept; None: everywhere
+    scale: float
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+def dropout_forward(x: Array, p: float, rng: Any = None) -> tuple[Array, DropoutCache]:
     """Set each value to 0 with probability `p`, and scale the others by ``1 / (1 − p)``.
 
     Parameters
     ----------
     x : ndarray
+        Input, any shape.
     p : float
         From 0 to 1.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or None
+        Where the choice comes from. With ``p = 0`` nothing is drawn, and None will do.
 
     Returns
     -------
-    y, cache : ndarray
-        Shape and dtype of `x`; the cache is the scaled mask.
+    y : ndarray
+        Shape and dtype of `x`.
+    cache : DropoutCache
+        For `dropout_backward`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `p` is no number from 0 to 1, or `rng` no generator.
 
     Notes
     -----
     Srivastava et al. (2014), in the "inverted" form that needs nothing at inference.
     """
     check_floats("dropout", "x", x)
-    check_probability("dropout", "p", p)
-    if p == 0:  # as in evaluation: draws nothing
-        return x.copy(), np.ones_like(x)
+    check_number("dropout", "p", p, low=0, high=1)
+    if p == 0:  # as in evaluation
+        return x.copy(), DropoutCache(None, 1.0, x.shape, x.dtype)
+    check_rng("dropout", rng)
     kept = rng.random(x.shape) >= p
-    scale = 1 / (1 - p) if p < 1 else 0
-    mask = (kept * scale).astype(x.dtype)
-    return x * mask, mask
+    cache = DropoutCache(kept, 1 / (1 - p) if p < 1 else 0.0, x.shape, x.dtype)
+    return dropout_backward(x, cache), cache  # the same map, forward and backward
 
 
-def dropout_backward(dy, cache):
-    """Gradient of `dropout_forward`."""
-    check_gradient("dropout_backward", dy, cache.shape, cache.dtype)
-    return dy * cache
+def dropout_backward(dy: Array, cache: DropoutCache) -> Array:
+    """Gradient of `dropout_forward`: scaled where the value was kept, 0 where it was dropped.
+
+    Parameters
+    ----------
+    dy : ndarray
+        Gradient of the loss with respect to the output, in its shape and dtype.
+    cache : DropoutCache
+        From `dropout_forward`.
+
+    Returns
+    -------
+    ndarray
+        Gradient with respect to x.
+    """
+    check_cache("dropout_backward", cache, DropoutCache)
+    kept, scale, shape, dtype = cache
+    check_gradient("dropout_backward", dy, shape, dtype)
+    return dy.copy() if kept is None else np.where(kept, dy * dtype.type(scale), 0)
 
 
-def softmax(x):
-    """Turn the rows of `x`, shape (N, K), into probabilities; no overflow at any size of x."""
-    e = np.exp(x - x.max(1, keepdims=True))
-    return e / e.sum(1, keepdims=True)
+# Losses ------------------------------------------------------------------------------------
 
 
-def cross_entropy_forward(logits, target):
+def softmax(x: Array) -> Array:
+    """Turn rows into probabilities, without overflow at any size of x.
+
+    Parameters
+    ----------
+    x : ndarray of shape (N, K)
+        Logits.
+
+    Returns
+    -------
+    ndarray of shape (N, K)
+        Probabilities, in the dtype of `x`; each row adds up to 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `x` is no floating array of two axes, or has no column.
+
+    Examples
+    --------
+    >>> softmax(np.array([[0.0, np.log(3.0)]])).round(4)
+    array([[0.25, 0.75]])
+    """
+    check_logits("softmax", "x", x)
+    wide = x.astype(compute_dtype(x.dtype), copy=False)
+    e = np.exp(wide - wide.max(1, keepdims=True))
+    return (e / e.sum(1, keepdims=True)).astype(x.dtype, copy=False)
+
+
+def check_logits(call: str, name: str, logits: Any) -> None:
+    """Raise unless `logits` is a floating array of shape (N, K), K > 0."""
+    check_floats(call, name, logits)
+    if logits.ndim != 2 or logits.shape[1] == 0:
+        raise ValueError(f"{call}: expected {name} of shape (N, K), got {logits.shape}")
+
+
+def check_target(call: str, target: Any, shape: tuple[int, int], ignored: int) -> Array:
+    """Return class indices as a new array of int64; raise unless each fits a row of `shape`."""
+    target = np.asarray(target)
+    if not np.issubdtype(target.dtype, np.integer):
+        raise TypeError(
+            f"{call}: expected target of an integer dtype, got {target.dtype}"
+        )
+    if target.shape != shape[:1] or len(target) == 0:
+        raise ValueError(
+            f"{call}: expected logits of shape (N, K) and target of shape (N,), N > 0, "
+            f"got {shape} and {target.shape}"
+        )
+    counted = target[target != ignored]
+    if counted.size == 0:
+        raise ValueError(f"{call}: expected a target that is not ignored, got none")
+    if counted.min() < 0 or counted.max() >= shape[1]:
+        raise ValueError(
+            f"{call}: expected classes from 0 to {shape[1] - 1}, "
+            f"got {counted.min()} to {counted.max()}"
+        )
+    return target.astype(np.int64)
+
+
+class CrossEntropyCache(NamedTuple):
+    """The cache of `cross_entropy_forward`."""
+
+    dlogits: Array  # the gradient for dloss = 1, in the dtype computed in
+    dtype: np.dtype[Any]
+
+
+def cross_entropy_forward(
+    logits: Array,
+    target: Array,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+) -> tuple[float, CrossEntropyCache]:
     """Mean negative log-likelihood of the right classes under softmax(logits).
 
     Parameters
     ----------
     logits : ndarray of shape (N, K)
+        One score per class.
     target : ndarray of int of shape (N,)
         Class indices, from 0 to K − 1.
+    ignore_index : int
+        A class index whose rows do not count.
+    label_smoothing : float
+        Share of the target that is spread evenly over all K classes, from 0 to 1.
 
     Returns
     -------
     loss : float
-    cache : tuple
+        Mean over the rows that count.
+    cache : CrossEntropyCache
+        For `cross_entropy_backward`. It holds neither `logits` nor `target`.
 
     Raises
     ------
     TypeError, ValueError
-        If a dtype or shape does not fit, the batch is empty, or a class is out of range.
+        If a dtype or shape does not fit, no row counts, or a class is out of range.
+
+    Notes
+    -----
+    A loss near 0 and a gradient near 0 keep their digits: what is summed is all but the largest
+    exponential, whose share is exactly 1, and ``p − 1`` is the negative sum of the other
+    probabilities. Derived in the chapter "Network".
     """
-    check_floats("cross_entropy", "logits", logits)
-    target = np.asarray(target)
-    if not np.issubdtype(target.dtype, np.integer):
-        raise TypeError(
-            f"cross_entropy: expected target of an integer dtype, got {target.dtype}"
-        )
-    if logits.ndim != 2 or target.shape != logits.shape[:1] or len(target) == 0:
-        raise ValueError(
-            f"cross_entropy: expected logits of shape (N, K) and target of shape (N,), N > 0, "
-            f"got {logits.shape} and {target.shape}"
-        )
-    if target.min() < 0 or target.max() >= logits.shape[1]:
-        raise ValueError(
-            f"cross_entropy: expected classes from 0 to {logits.shape[1] - 1}, "
-            f"got {target.min()} to {target.max()}"
-        )
-    shifted = logits - logits.max(1, keepdims=True)
-    log_sum = np.log(np.exp(shifted).sum(1))
-    loss = np.mean(log_sum - shifted[np.arange(len(target)), target])
-    return float(loss), (logits, target)
+    check_logits("cross_entropy", "logits", logits)
+    check_int("cross_entropy", "ignore_index", ignore_index, low=-(2**63))
+    check_number("cross_entropy", "label_smoothing", label_smoothing, low=0, high=1)
+    target = check_target("cross_entropy", target, logits.shape, ignore_index)
+    N, K = logits.shape
+    counted = target != ignore_index
+    rows, target = np.arange(N), np.where(counted, target, 0)
+
+    largest = logits.argmax(1)
+    shifted = logits.astype(compute_dtype(logits.dtype), copy=False)
+    shifted = shifted - shifted[rows, largest][:, None]
+    e = np.exp(shifted)
+    e[rows, largest] = 0
+    others = e.sum(1, dtype=np.float64)
+    log_sum = np.log1p(others)  # of all exponentials: the largest is 1
+    loss = log_sum - shifted[rows, target]
+
+    e[rows, largest] = 1
+    p = e / (1 + others)[:, None]
+    p[rows, target] = 0
+    p[rows, target] = -p.sum(1)  # p − 1
+    if label_smoothing > 0:
+        everywhere = log_sum - shifted.mean(1, dtype=np.float64)
+        loss = (1 - label_smoothing) * loss + label_smoothing * everywhere
+        p[rows, target] += label_smoothing
+        p -= label_smoothing / K
+    n = counted.sum()
+    p *= counted[:, None] / n
+    loss = float(np.where(counted, loss, 0).sum() / n)
+    return loss, CrossEntropyCache(p, logits.dtype)
 
 
-def cross_entropy_backward(dloss, cache):
-    """Gradient of `cross_entropy_forward`: ``dloss · (softmax − one_hot) / N``."""
-    logits, target = cache
-    dlogits = softmax(logits)
-    dlogits[np.arange(len(target)), target] -= 1
-    return dlogits * logits.dtype.type(dloss / len(target))
+def cross_entropy_backward(dloss: float, cache: CrossEntropyCache) -> Array:
+    """Gradient of `cross_entropy_forward`: ``dloss · (softmax − target) / N``.
+
+    Parameters
+    ----------
+    dloss : float
+        Gradient of what is minimized with respect to the loss.
+    cache : CrossEntropyCache
+        From `cross_entropy_forward`.
+
+    Returns
+    -------
+    ndarray of shape (N, K)
+        Gradient with respect to the logits, in their dtype.
+    """
+    check_cache("cross_entropy_backward", cache, CrossEntropyCache)
+    check_number("cross_entropy_backward", "dloss", dloss)
+    return (dloss * cache.dlogits).astype(cache.dtype)
+
+
+class MSELossCache(NamedTuple):
+    """The cache of `mse_loss_forward`."""
+
+    difference: Array  # x − target
+    dtype: np.dtype[Any]
+
+
+def mse_loss_forward(x: Array, target: Array) -> tuple[float, MSELossCache]:
+    """Mean squared difference: ``mean((x − target)²)``.
+
+    Parameters
+    ----------
+    x : ndarray
+        Predictions, any shape but an empty one.
+    target : ndarray
+        What they should be, in the shape and dtype of `x`.
+
+    Returns
+    -------
+    loss : float
+        Mean over all elements.
+    cache : MSELossCache
+        For `mse_loss_backward`. It holds neither `x` nor `target`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtypes or shapes differ: nothing is broadcast. If there is no element.
+    """
+    check_floats("mse_loss", "x", x)
+    check_same_dtype("mse_loss", x, "target", target)
+    check_shape("mse_loss", "target", target, x.shape)
+    if x.size == 0:
+        raise ValueError(f"mse_loss: expected at least one element, got {x.shape}")
+    difference = np.subtract(x, target, dtype=compute_dtype(x.dtype))
+    loss = float(np.square(difference, dtype=np.float64).mean())
+    return loss, MSELossCache(difference, x.dtype)
+
+
+def mse_loss_backward(dloss: float, cache: MSELossCache) -> Array:
+    """Gradient of `mse_loss_forward`: ``dloss · 2 (x − target) / n``.
+
+    Parameters
+    ----------
+    dloss : float
+        Gradient of what is minimized with respect to the loss.
+    cache : MSELossCache
+        From `mse_loss_forward`.
+
+    Returns
+    -------
+    ndarray
+        Gradient with respect to x, in its shape and dtype.
+    """
+    check_cache("mse_loss_backward", cache, MSELossCache)
+    check_number("mse_loss_backward", "dloss", dloss)
+    difference, dtype = cache
+    return (2 * dloss / difference.size * difference).astype(dtype)

@@ -5,7 +5,7 @@ import functools
 import os
 from concurrent.futures import ThreadPoolExecutor, wait
 
-from bnlib._checks import check_positive_int
+from bnlib._checks import check_int
 
 __all__ = ["num_threads", "run"]
 
@@ -39,7 +39,7 @@ def num_threads(threads=None):
     """
     variable = os.environ.get("BNLIB_NUM_THREADS")
     if threads is not None:
-        check_positive_int("num_threads", "threads", threads)
+        check_int("num_threads", "threads", threads)
         return threads
     if variable is not None:
         if not variable.strip().isdecimal() or int(variable) < 1:

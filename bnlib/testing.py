@@ -5,7 +5,14 @@ a random `weight`. With ``sum(y)``, or with all weights 1, wrong backwards pass 
 "Backward").
 """
 
+from collections.abc import Callable
+from numbers import Real
+from typing import Any, Literal
+
 import numpy as np
+
+from bnlib._checks import check_array, check_int, check_number, check_rng, check_shape
+from bnlib._types import Array
 
 __all__ = [
     "GradcheckError",
@@ -19,7 +26,9 @@ class GradcheckError(AssertionError):
     """An analytic gradient differs from the numerical one; the message shows both."""
 
 
-def numerical_gradient(loss, x, step=1e-6):
+def numerical_gradient(
+    loss: Callable[[Array], Any], x: Array, step: float = 1e-6
+) -> Array:
     """Gradient of ``loss(x)`` by central differences, one element at a time.
 
     Parameters
@@ -36,11 +45,17 @@ def numerical_gradient(loss, x, step=1e-6):
     ndarray of float64
         Shape of `x`. The error is of order step², plus round-off of order 1e-16 / step.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `x` is no float64 array, `step` not positive, or the loss not a number.
+
     Examples
     --------
     >>> numerical_gradient(lambda x: (x**2).sum(), np.array([1.0, -2.0])).round(6)
     array([ 2., -4.])
     """
+    check_float64("numerical_gradient", "x", x)
     gradient = np.empty_like(x)
     for i in np.ndindex(x.shape):
         direction = np.zeros_like(x)
@@ -49,7 +64,9 @@ def numerical_gradient(loss, x, step=1e-6):
     return gradient
 
 
-def directional_derivative(loss, x, direction, step=1e-6):
+def directional_derivative(
+    loss: Callable[[Array], Any], x: Array, direction: Array, step: float = 1e-6
+) -> float:
     """Rate of change of ``loss(x)`` along `direction`: two evaluations, whatever the size of x.
 
     Parameters
@@ -64,13 +81,39 @@ def directional_derivative(loss, x, direction, step=1e-6):
     Returns
     -------
     float
+        Central difference.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array is not float64, shapes differ, `step` is not positive, or the loss no number.
     """
-    return (loss(x + step * direction) - loss(x - step * direction)) / (2 * step)
+    call = "directional_derivative"
+    check_float64(call, "x", x)
+    check_float64(call, "direction", direction)
+    check_shape(call, "direction", direction, x.shape)
+    check_number(call, "step", step, above=0)
+    values = [loss(x + side * direction) for side in (step, -step)]
+    for value in values:
+        if not isinstance(value, Real) and np.shape(value) != ():
+            raise TypeError(
+                f"{call}: expected the loss to be a number, got {type(value).__name__} "
+                f"of shape {np.shape(value)}"
+            )
+    return float((values[0] - values[1]) / (2 * step))
 
 
 def gradcheck(
-    loss, x, gradient, *, directions=None, step=1e-6, rtol=1e-6, atol=1e-7, rng=None
-):
+    loss: Callable[[Array], Any],
+    x: Array,
+    gradient: Array,
+    *,
+    directions: int | None = None,
+    step: float = 1e-6,
+    rtol: float = 1e-6,
+    atol: float = 1e-7,
+    rng: np.random.Generator | None = None,
+) -> Literal[True]:
     """Compare an analytic gradient of ``loss(x)`` with the numerical one.
 
     Parameters
@@ -94,13 +137,15 @@ def gradcheck(
     Returns
     -------
     True
+        It never returns False.
 
     Raises
     ------
     GradcheckError
         If they differ, or one of them is NaN or infinite. The message shows the worst pair.
     TypeError, ValueError
-        If `x` or `gradient` is not float64, their shapes differ, or there is no direction.
+        If `x` or `gradient` is no float64 array, their shapes differ, a setting is out of range, or
+        the loss is not a number.
 
     Examples
     --------
@@ -108,20 +153,19 @@ def gradcheck(
     >>> gradcheck(lambda x: (x**2).sum(), x, 2 * x)
     True
     """
-    if x.dtype != np.float64 or gradient.dtype != np.float64:
-        raise TypeError(
-            f"gradcheck: expected float64 arrays, got {x.dtype} and {gradient.dtype}"
-        )
-    if x.shape != gradient.shape:
-        raise ValueError(
-            f"gradcheck: expected gradient of shape {x.shape}, got {gradient.shape}"
-        )
-    if directions is not None and directions < 1:
-        raise ValueError(f"gradcheck: expected directions >= 1, got {directions}")
+    check_float64("gradcheck", "x", x)
+    check_float64("gradcheck", "gradient", gradient)
+    check_shape("gradcheck", "gradient", gradient, x.shape)
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        check_number("gradcheck", name, value, low=0)
+    if directions is not None:
+        check_int("gradcheck", "directions", directions)
     if directions is None:
         numerical, analytic = numerical_gradient(loss, x, step), gradient
     else:
-        rng = np.random.default_rng() if rng is None else rng
+        if rng is None:
+            rng = np.random.default_rng()
+        check_rng("gradcheck", rng)
         vs = rng.standard_normal((directions, *x.shape)) / np.sqrt(x.size)
         numerical = np.array([directional_derivative(loss, x, v, step) for v in vs])
         analytic = np.array([np.vdot(gradient, v) for v in vs])
@@ -136,3 +180,10 @@ def gradcheck(
             f"numerical {numerical[worst]:.10g}, allowed difference {allowed:.3g}"
         )
     return True
+
+
+def check_float64(call: str, name: str, a: Any) -> None:
+    """Raise TypeError unless `a` is a float64 array: differences need its digits."""
+    check_array(call, name, a)
+    if a.dtype != np.float64:
+        raise TypeError(f"{call}: expected {name} of dtype float64, got {a.dtype}")
