@@ -53,7 +53,7 @@ def plain(source: str) -> str:
             edits.append((doc.lineno - 1, doc.end_lineno + blank, None))
     for first, after, text in sorted(set(edits), reverse=True, key=lambda e: e[:2]):
         lines[first:after] = [] if text is None else text.splitlines()
-    return "\n".join(FOR_TOOLS.sub("", line) for line in lines)
+    return "\n".join(lines)
 
 
 def arguments(source: str, node: ast.arguments) -> str:
