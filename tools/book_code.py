@@ -28,10 +28,9 @@ FOR_TOOLS = re.compile(r"\s*# (noqa|type: ignore)\b.*")  # comments that no read
 
 def plain(source: str) -> str:
     """Return source without docstrings that other statements follow, and without annotations."""
+    source = "\n".join(FOR_TOOLS.sub("", line) for line in source.splitlines())
     lines = source.splitlines()
-    edits: list[
-        tuple[int, int, str | None]
-    ] = []  # first line, line after the last, new text
+    edits: list[tuple[int, int, str | None]] = []  # first line, end, new text
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef):
             first = node.lineno - 1
