@@ -39,9 +39,11 @@ notebooks: $(READY)  ## Format and run all notebooks, or some: make notebooks NB
 bench: $(READY)  ## Time bnlib against PyTorch; keep the times: make bench FILE=book/6-practice/fast-kernel.json
 	$(BIN)/python -m benchmarks $(FILE)
 
-lint: $(READY)  ## Check style and format
+lint: $(READY)  ## Check style, format, types and docstrings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python tools/check_docstrings.py
 
 check: $(READY)  ## Build the book from nothing, warnings as errors, and check its pages
 	rm -rf _build

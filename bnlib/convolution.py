@@ -119,11 +119,23 @@ def check_images(
 
 
 class Conv2dCache(NamedTuple):
-    """The cache of `conv2d_forward`."""
+    """The cache of `conv2d_forward`.
 
-    columns: Array  # (N, C · kH · kW, Ho · Wo): one window a column
+    Parameters
+    ----------
+    columns : ndarray of shape (N, C · kH · kW, Ho · Wo)
+        One window in each column.
+    weight : ndarray
+        The kernels themselves, no copy.
+    shape, out_shape : tuple of int
+        Shapes of the padded x and of y.
+    stride, padding : tuple of two int
+        Settings.
+    """
+
+    columns: Array
     weight: Array
-    shape: tuple[int, ...]  # of the padded x
+    shape: tuple[int, ...]
     out_shape: tuple[int, ...]
     stride: tuple[int, int]
     padding: tuple[int, int]
@@ -179,7 +191,7 @@ def conv2d_forward(
 
 
 def conv2d_backward(dy: Array, cache: Conv2dCache) -> tuple[Array, Array, Array]:
-    """Gradients of `conv2d_forward`.
+    """Return the gradients of `conv2d_forward`.
 
     Parameters
     ----------
@@ -190,8 +202,10 @@ def conv2d_backward(dy: Array, cache: Conv2dCache) -> tuple[Array, Array, Array]
 
     Returns
     -------
-    dx, dweight, dbias : ndarray
-        Shaped like x, weight and bias.
+    dx : ndarray of shape (N, C, H, W)
+        Gradient with respect to x.
+    dweight, dbias : ndarray
+        Gradients with respect to weight and bias, in their shapes.
     """
     check_cache("conv2d_backward", cache, Conv2dCache)
     columns, weight, shape, out_shape, stride, padding = cache
@@ -223,10 +237,22 @@ def check_pooling(
 
 
 class MaxPool2dCache(NamedTuple):
-    """The cache of `max_pool2d_forward`."""
+    """The cache of `max_pool2d_forward`.
 
-    winner: Array  # (N, C, Ho, Wo): which pixel of its window was the largest
-    shape: tuple[int, ...]  # of the padded x
+    Parameters
+    ----------
+    winner : ndarray of int, shape (N, C, Ho, Wo)
+        Which pixel of its window was the largest.
+    shape : tuple of int
+        Shape of the padded x.
+    dtype : dtype
+        Dtype of x.
+    kernel_size, stride, padding : tuple of two int
+        Settings.
+    """
+
+    winner: Array
+    shape: tuple[int, ...]
     dtype: np.dtype[Any]
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
@@ -274,7 +300,7 @@ def max_pool2d_forward(
 
 
 def max_pool2d_backward(dy: Array, cache: MaxPool2dCache) -> Array:
-    """Gradient of `max_pool2d_forward`: each value goes to the pixel that won its window.
+    """Return the gradient of `max_pool2d_forward`: each value for the winner of its window.
 
     Parameters
     ----------
@@ -298,9 +324,19 @@ def max_pool2d_backward(dy: Array, cache: MaxPool2dCache) -> Array:
 
 
 class AvgPool2dCache(NamedTuple):
-    """The cache of `avg_pool2d_forward`."""
+    """The cache of `avg_pool2d_forward`.
 
-    shape: tuple[int, ...]  # of the padded x
+    Parameters
+    ----------
+    shape, out_shape : tuple of int
+        Shapes of the padded x and of y.
+    dtype : dtype
+        Dtype of x.
+    kernel_size, stride, padding : tuple of two int
+        Settings.
+    """
+
+    shape: tuple[int, ...]
     out_shape: tuple[int, ...]
     dtype: np.dtype[Any]
     kernel_size: tuple[int, int]
@@ -345,7 +381,7 @@ def avg_pool2d_forward(
 
 
 def avg_pool2d_backward(dy: Array, cache: AvgPool2dCache) -> Array:
-    """Gradient of `avg_pool2d_forward`: each value is shared out evenly over its window.
+    """Return the gradient of `avg_pool2d_forward`: each value is shared out evenly over its window.
 
     Parameters
     ----------

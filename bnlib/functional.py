@@ -68,9 +68,11 @@ def batch_norm_forward(
 
     Parameters
     ----------
-    x, running_mean, running_var, weight, bias, training, momentum, eps, out, threads, all_reduce
-        As in `batch_norm`, with its errors. `x` must not change before the backward, which needs
+    x, running_mean, running_var, weight, bias : see `batch_norm`
+        As there, with its errors. `x` must not change before the backward, which needs
         it: it is not always copied.
+    training, momentum, eps, out, threads, all_reduce : see `batch_norm`
+        As there.
 
     Returns
     -------
@@ -103,7 +105,7 @@ def batch_norm_forward(
 def batch_norm_backward(
     dy: Array, cache: Any, *, out: Array | None = None, threads: int | None = None
 ) -> tuple[Array, Array, Array]:
-    """Gradients of a batch normalization, in training and in evaluation.
+    """Return the gradients of a batch normalization, in training and in evaluation.
 
     Parameters
     ----------
@@ -275,8 +277,8 @@ def layer_norm_forward(
 
     Parameters
     ----------
-    x, normalized_shape, weight, bias, eps
-        As in `layer_norm`, with its errors.
+    x, normalized_shape, weight, bias, eps : see `layer_norm`
+        As there, with its errors.
 
     Returns
     -------
@@ -302,7 +304,7 @@ def layer_norm_forward(
 
 
 def layer_norm_backward(dy: Array, cache: LayerNormCache) -> tuple[Array, Array, Array]:
-    """Gradients of a layer normalization.
+    """Return the gradients of a layer normalization.
 
     Parameters
     ----------
@@ -313,8 +315,10 @@ def layer_norm_backward(dy: Array, cache: LayerNormCache) -> tuple[Array, Array,
 
     Returns
     -------
-    dx, dweight, dbias : ndarray
-        As `batch_norm_backward`.
+    dx : ndarray
+        Gradient with respect to `x`, in its shape and dtype.
+    dweight, dbias : ndarray
+        Gradients with respect to `weight` and `bias`, as `batch_norm_backward`.
     """
     return backward("layer_norm_backward", LayerNormCache, dy, cache)
 
@@ -383,8 +387,8 @@ def group_norm_forward(
 
     Parameters
     ----------
-    x, num_groups, weight, bias, eps
-        As in `group_norm`, with its errors.
+    x, num_groups, weight, bias, eps : see `group_norm`
+        As there, with its errors.
 
     Returns
     -------
@@ -422,7 +426,7 @@ def group_norm_forward(
 
 
 def group_norm_backward(dy: Array, cache: GroupNormCache) -> tuple[Array, Array, Array]:
-    """Gradients of a group normalization.
+    """Return the gradients of a group normalization.
 
     Parameters
     ----------
@@ -433,8 +437,10 @@ def group_norm_backward(dy: Array, cache: GroupNormCache) -> tuple[Array, Array,
 
     Returns
     -------
-    dx, dweight, dbias : ndarray
-        As `batch_norm_backward`.
+    dx : ndarray
+        Gradient with respect to `x`, in its shape and dtype.
+    dweight, dbias : ndarray
+        Gradients with respect to `weight` and `bias`, as `batch_norm_backward`.
     """
     return backward("group_norm_backward", GroupNormCache, dy, cache)
 

@@ -4,6 +4,8 @@ The arithmetic is in `bnlib.ops` and `bnlib.convolution`; here are the state and
 numbers come from the `numpy.random.Generator` that the caller passes, or from a fresh one.
 """
 
+from __future__ import annotations
+
 import math
 from typing import Any
 

@@ -228,7 +228,13 @@ def _backward(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class LoadReport(NamedTuple):
-    """What `Module.load_state_dict` did not load, or was not given."""
+    """What `Module.load_state_dict` did not load, or was not given.
+
+    Parameters
+    ----------
+    missing_keys, unexpected_keys : list of str
+        Names that the state lacks, and names that the module lacks.
+    """
 
     missing_keys: list[str]
     unexpected_keys: list[str]

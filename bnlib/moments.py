@@ -49,7 +49,7 @@ def center(x: Array, mean: Array) -> Array:
 def moments(
     x: Array, axes: int | tuple[int, ...], centered: bool = True
 ) -> tuple[Array, Array]:
-    """Mean and biased variance of `x` over `axes`, by the corrected two-pass algorithm.
+    """Return mean and biased variance over `axes`, by the corrected two-pass algorithm.
 
     Parameters
     ----------
@@ -62,9 +62,10 @@ def moments(
 
     Returns
     -------
-    mean, var : ndarray of float64
-        Shaped like `x`, with length 1 along `axes`. NaN where there is nothing to average. If not
-        `centered`, 0 and the mean square.
+    mean : ndarray of float64
+        Shaped like `x`, with length 1 along `axes`; 0 if not `centered`.
+    var : ndarray of float64
+        The same shape. Both are NaN where there is nothing to average.
 
     Raises
     ------
@@ -105,16 +106,18 @@ def merge_moments(
     mean_b: Array,
     var_b: Array,
 ) -> tuple[int, Array, Array]:
-    """Moments of two groups of values together, from the moments of each.
+    """Merge the moments of two groups of values, without the values.
 
     Parameters
     ----------
-    count_a, count_b : int
-        Number of values in each group; one of them may be 0.
-    mean_a, mean_b : ndarray of float64
-        Means, any shape.
-    var_a, var_b : ndarray of float64
-        Biased variances, the same shape.
+    count_a : int
+        Number of values in the first group; one of the two may be 0.
+    mean_a, var_a : ndarray of float64
+        Mean and biased variance of the first group, any shape.
+    count_b : int
+        Number of values in the second group.
+    mean_b, var_b : ndarray of float64
+        Mean and biased variance of the second group.
 
     Returns
     -------
@@ -156,7 +159,7 @@ def merge_moments(
 def reduce_moments(
     count: int, mean: Array, var: Array, all_reduce: AllReduce
 ) -> tuple[int, Array, Array]:
-    """Moments of the values of all workers together, from those of this worker.
+    """Merge the moments of the values of all workers.
 
     Parameters
     ----------

@@ -296,8 +296,8 @@ class BatchNorm2d(_BatchNorm):
 
     Parameters
     ----------
-    num_features, eps, momentum, affine, track_running_stats, bias, dtype
-        As in `BatchNorm1d`.
+    num_features, eps, momentum, affine, track_running_stats, bias, dtype : see `BatchNorm1d`
+        As there.
 
     Examples
     --------
@@ -315,8 +315,8 @@ class BatchNorm3d(_BatchNorm):
 
     Parameters
     ----------
-    num_features, eps, momentum, affine, track_running_stats, bias, dtype
-        As in `BatchNorm1d`.
+    num_features, eps, momentum, affine, track_running_stats, bias, dtype : see `BatchNorm1d`
+        As there.
     """
 
     ranks = (5,)
@@ -327,14 +327,14 @@ class SyncBatchNorm(_BatchNorm):
 
     Parameters
     ----------
-    num_features, eps, momentum, affine, track_running_stats
-        As in `BatchNorm1d`.
+    num_features, eps, momentum, affine, track_running_stats : see `BatchNorm1d`
+        As there.
     all_reduce : callable
         Takes a float64 vector and returns its sum over all workers, in whatever engine they run.
         Each worker calls it twice in a training forward and once in the backward, also with an
         empty batch.
-    bias, dtype
-        As in `BatchNorm1d`.
+    bias, dtype : see `BatchNorm1d`
+        As there.
 
     Raises
     ------

@@ -32,20 +32,43 @@ __all__ = [
 class NormCache(NamedTuple):
     """What the backward of a normalization needs. Each normalization has a kind of its own.
 
-    ``x_hat`` may have another shape than the input, with the channels in groups; `axes`, `shared`
-    and `weight` belong to that shape.
+    Parameters
+    ----------
+    x_hat : ndarray
+        Normalized values. They may have another shape than x, with the channels in groups; `axes`,
+        `shared` and `weight` belong to that shape.
+    invstd : ndarray
+        ``1 / √(var + eps)``, of length 1 along `axes`.
+    weight : ndarray or None
+        Scale, broadcastable to `x_hat`.
+    axes : tuple of int or None
+        The axes that share one mean and one variance; None where these are constants.
+    shared : tuple of int
+        The axes that share one weight and one bias.
+    shape : tuple of int
+        Shape of x.
+    parameters : tuple of int
+        Shape of weight and bias.
+    dtype : dtype
+        Dtype of x.
+    centered : bool
+        Whether the mean was subtracted.
+    m : int
+        Number of values that share one mean, of all workers; 0 for what `axes` says.
+    all_reduce : callable or None
+        Sums a vector over all workers.
     """
 
-    x_hat: Array  # normalized values
-    invstd: Array  # 1 / √(var + eps), of length 1 along `axes`
-    weight: Array | None  # broadcasts to x_hat
-    axes: tuple[int, ...] | None  # share one mean and one variance; None: constants
-    shared: tuple[int, ...]  # share one weight and one bias
-    shape: tuple[int, ...]  # of x
-    parameters: tuple[int, ...]  # shape of weight and bias
-    dtype: np.dtype[Any]  # of x
-    centered: bool = True  # whether the mean was subtracted
-    m: int = 0  # values that share one mean, of all workers; 0: as `axes` says
+    x_hat: Array
+    invstd: Array
+    weight: Array | None
+    axes: tuple[int, ...] | None
+    shared: tuple[int, ...]
+    shape: tuple[int, ...]
+    parameters: tuple[int, ...]
+    dtype: np.dtype[Any]
+    centered: bool = True
+    m: int = 0
     all_reduce: AllReduce | None = None
 
 
@@ -101,7 +124,7 @@ def normalize_forward(
 
 
 def normalize_backward(dy: Array, cache: NormCache) -> tuple[Array, Array, Array]:
-    """Gradients of a normalization, whichever its axes are.
+    """Return the gradients of a normalization, whichever its axes are.
 
     Parameters
     ----------

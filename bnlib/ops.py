@@ -79,7 +79,13 @@ def per_channel(a: Any, x: Array) -> Any:
 
 
 class LinearCache(NamedTuple):
-    """The cache of `linear_forward`: the arrays themselves, no copies."""
+    """The cache of `linear_forward`.
+
+    Parameters
+    ----------
+    x, weight : ndarray
+        The arrays themselves, no copies.
+    """
 
     x: Array
     weight: Array
@@ -122,7 +128,7 @@ def linear_forward(
 
 
 def linear_backward(dy: Array, cache: LinearCache) -> tuple[Array, Array, Array]:
-    """Gradients of `linear_forward`.
+    """Return the gradients of `linear_forward`.
 
     Parameters
     ----------
@@ -133,8 +139,10 @@ def linear_backward(dy: Array, cache: LinearCache) -> tuple[Array, Array, Array]
 
     Returns
     -------
-    dx, dweight, dbias : ndarray
-        Shaped like x, weight and bias.
+    dx : ndarray of shape (N, in_features)
+        Gradient with respect to x.
+    dweight, dbias : ndarray
+        Gradients with respect to weight and bias, in their shapes.
     """
     check_cache("linear_backward", cache, LinearCache)
     x, weight = cache
@@ -146,9 +154,17 @@ def linear_backward(dy: Array, cache: LinearCache) -> tuple[Array, Array, Array]
 
 
 class ReLUCache(NamedTuple):
-    """The cache of `relu_forward`."""
+    """The cache of `relu_forward`.
 
-    dead: Array  # where x <= 0
+    Parameters
+    ----------
+    dead : ndarray of bool
+        Where x <= 0.
+    dtype : dtype
+        Dtype of x.
+    """
+
+    dead: Array
     dtype: np.dtype[Any]
 
 
@@ -172,7 +188,7 @@ def relu_forward(x: Array) -> tuple[Array, ReLUCache]:
 
 
 def relu_backward(dy: Array, cache: ReLUCache) -> Array:
-    """Gradient of `relu_forward`: `dy` where x > 0, and 0 elsewhere, whatever `dy` is there.
+    """Return the gradient of `relu_forward`: `dy` where x > 0, and 0 elsewhere.
 
     Parameters
     ----------
@@ -192,9 +208,15 @@ def relu_backward(dy: Array, cache: ReLUCache) -> Array:
 
 
 class SigmoidCache(NamedTuple):
-    """The cache of `sigmoid_forward`."""
+    """The cache of `sigmoid_forward`.
 
-    slope: Array  # dy/dx
+    Parameters
+    ----------
+    slope : ndarray
+        Derivative of y with respect to x, elementwise.
+    """
+
+    slope: Array
 
 
 def sigmoid_forward(x: Array) -> tuple[Array, SigmoidCache]:
@@ -231,7 +253,7 @@ def sigmoid_forward(x: Array) -> tuple[Array, SigmoidCache]:
 
 
 def sigmoid_backward(dy: Array, cache: SigmoidCache) -> Array:
-    """Gradient of `sigmoid_forward`: `dy` times the slope.
+    """Return the gradient of `sigmoid_forward`: `dy` times the slope.
 
     Parameters
     ----------
@@ -251,9 +273,15 @@ def sigmoid_backward(dy: Array, cache: SigmoidCache) -> Array:
 
 
 class TanhCache(NamedTuple):
-    """The cache of `tanh_forward`."""
+    """The cache of `tanh_forward`.
 
-    slope: Array  # dy/dx
+    Parameters
+    ----------
+    slope : ndarray
+        Derivative of y with respect to x, elementwise.
+    """
+
+    slope: Array
 
 
 def tanh_forward(x: Array) -> tuple[Array, TanhCache]:
@@ -282,7 +310,7 @@ def tanh_forward(x: Array) -> tuple[Array, TanhCache]:
 
 
 def tanh_backward(dy: Array, cache: TanhCache) -> Array:
-    """Gradient of `tanh_forward`: `dy` times the slope.
+    """Return the gradient of `tanh_forward`: `dy` times the slope.
 
     Parameters
     ----------
@@ -305,9 +333,21 @@ def tanh_backward(dy: Array, cache: TanhCache) -> Array:
 
 
 class DropoutCache(NamedTuple):
-    """The cache of `dropout_forward`."""
+    """The cache of `dropout_forward`.
 
-    kept: Array | None  # where a value is kept; None: everywhere
+    Parameters
+    ----------
+    kept : ndarray of bool or None
+        Where a value is kept; None for everywhere.
+    scale : float
+        What the others are multiplied by.
+    shape : tuple of int
+        Shape of x.
+    dtype : dtype
+        Dtype of x.
+    """
+
+    kept: Array | None
     scale: float
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -352,7 +392,7 @@ def dropout_forward(x: Array, p: float, rng: Any = None) -> tuple[Array, Dropout
 
 
 def dropout_backward(dy: Array, cache: DropoutCache) -> Array:
-    """Gradient of `dropout_forward`: scaled where the value was kept, 0 where it was dropped.
+    """Return the gradient of `dropout_forward`: scaled where kept, 0 where dropped.
 
     Parameters
     ----------
@@ -435,9 +475,17 @@ def check_target(call: str, target: Any, shape: tuple[int, int], ignored: int) -
 
 
 class CrossEntropyCache(NamedTuple):
-    """The cache of `cross_entropy_forward`."""
+    """The cache of `cross_entropy_forward`.
 
-    dlogits: Array  # the gradient for dloss = 1, in the dtype computed in
+    Parameters
+    ----------
+    dlogits : ndarray of shape (N, K)
+        The gradient for dloss = 1, in the dtype that was computed in.
+    dtype : dtype
+        Dtype of the logits.
+    """
+
+    dlogits: Array
     dtype: np.dtype[Any]
 
 
@@ -511,7 +559,7 @@ def cross_entropy_forward(
 
 
 def cross_entropy_backward(dloss: float, cache: CrossEntropyCache) -> Array:
-    """Gradient of `cross_entropy_forward`: ``dloss · (softmax − target) / N``.
+    """Return the gradient of `cross_entropy_forward`: ``dloss · (softmax − target) / N``.
 
     Parameters
     ----------
@@ -531,9 +579,17 @@ def cross_entropy_backward(dloss: float, cache: CrossEntropyCache) -> Array:
 
 
 class MSELossCache(NamedTuple):
-    """The cache of `mse_loss_forward`."""
+    """The cache of `mse_loss_forward`.
 
-    difference: Array  # x − target
+    Parameters
+    ----------
+    difference : ndarray
+        What is left of x after the target is subtracted.
+    dtype : dtype
+        Dtype of x.
+    """
+
+    difference: Array
     dtype: np.dtype[Any]
 
 
@@ -570,7 +626,7 @@ def mse_loss_forward(x: Array, target: Array) -> tuple[float, MSELossCache]:
 
 
 def mse_loss_backward(dloss: float, cache: MSELossCache) -> Array:
-    """Gradient of `mse_loss_forward`: ``dloss · 2 (x − target) / n``.
+    """Return the gradient of `mse_loss_forward`: ``dloss · 2 (x − target) / n``.
 
     Parameters
     ----------

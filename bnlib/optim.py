@@ -293,8 +293,8 @@ class SGD(Optimizer):
     lr : float or ndarray
         Learning rate; an array gives each weight of a group its own.
     momentum : float
-        Weight of the old velocity, from 0 to 1. (In a normalization layer, `momentum` is the
-        weight of the *new* batch: two things with one name.)
+        Weight of the old velocity, from 0 to 1. In a normalization layer, `momentum` is the weight
+        of the *new* batch: two things with one name.
     weight_decay : float or ndarray
         Strength of the L2 penalty, added to the gradient.
     nesterov : bool

@@ -5,6 +5,8 @@ a random `weight`. With ``sum(y)``, or with all weights 1, wrong backwards pass 
 "Backward").
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from numbers import Real
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""The sweep of accuracy: float32 and float16 against float64, far from zero and in bulk."""
+"""The sweep of accuracy of batch normalization: against float64, far from zero and in bulk."""
 
 import math
 
@@ -97,21 +97,6 @@ def test_evaluation_is_right_to_round_off(shape, offset):
     difference = x.astype(np.float64) - mean.astype(np.float64).reshape(along)
     assert_close(y.astype(float), difference / std, atol=Y_ATOL)
     assert_close(dx.astype(float), dy / std, rtol=1e-6)
-
-
-@pytest.mark.parametrize("offset", OFFSETS)
-def test_layer_and_group_norm_are_right_to_round_off(offset):
-    x, dy = batch((4, 2**16), offset)
-    rows = x.T, dy.T  # each sample a channel: the batch oracle is theirs
-    _, _, y, dx = oracle(*rows, offset)
-    for forward, backward, groups in (
-        (F.layer_norm_forward, F.layer_norm_backward, (2**16,)),
-        (F.group_norm_forward, F.group_norm_backward, 1),
-    ):
-        got, cache = forward(x, groups, eps=EPS)
-        assert_close(got.T.astype(float), y, atol=Y_ATOL)
-        got_dx = backward(dy, cache)[0].T.astype(float)
-        assert_close(got_dx, dx, atol=DX_OF_MEAN * np.abs(dx).mean())
 
 
 @pytest.mark.parametrize("shape", [(4096, 8), (64, 8, 8, 8)], ids=str)

@@ -1,88 +1,49 @@
-"""The book's code is the library's code.
+"""The book's code is the library's code: see ``tools/book_code.py``, which writes the cells."""
 
-A notebook cell tagged ``bnlib:MODULE.NAME`` holds the definition of NAME in ``bnlib/MODULE.py``,
-letter by letter, docstrings aside; with several such tags it holds them one after the other.
-"""
-
-import ast
 import importlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+from book_code import cell_source, definitions, notebooks, plain, tagged  # noqa: E402
+
 CORE = (
     "moments",
-    "textbook",
+    "normalize",
     "functional",
     "threads",
     "coefficients",
     "blocks",
     "small",
     "kernels",
-    "sample_norm",
     "convolution",
     "ops",
     "module",
     "norm",
     "layers",
     "optim",
-    "gradcheck",
-    "fuse",
+    "testing",
+    "folding",
 )
-PREFIX = "bnlib:"
-
-
-def without_docstrings(source):
-    """Return source without the docstrings that other statements follow."""
-    lines = source.splitlines()
-    dropped = set()
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            continue
-        if ast.get_docstring(node) and len(node.body) > 1:
-            text = node.body[0]
-            dropped.update(range(text.lineno - 1, text.end_lineno))
-            if not lines[text.end_lineno].strip():
-                dropped.add(text.end_lineno)
-    return "\n".join(line for i, line in enumerate(lines) if i not in dropped)
-
-
-def book_source(module, name):
-    """Return the text of a definition as a cell of the book shows it."""
-    source = (ROOT / "bnlib" / f"{module}.py").read_text(encoding="utf-8")
-    for node in ast.parse(source).body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name:
-            return without_docstrings(ast.get_source_segment(source, node))
-    raise LookupError(f"bnlib/{module}.py defines no {name}")
-
-
-def tagged_cells():
-    """Return ``(place, names, source)`` for each tagged cell of the book."""
-    cells = []
-    for path in sorted((ROOT / "book").rglob("*.ipynb")):
-        if ".ipynb_checkpoints" in path.parts:
-            continue
-        notebook = json.loads(path.read_text(encoding="utf-8"))
-        for i, cell in enumerate(notebook["cells"]):
-            tags = cell["metadata"].get("tags", [])
-            names = tuple(
-                tag.removeprefix(PREFIX) for tag in tags if tag.startswith(PREFIX)
-            )
-            if names:
-                cells.append((f"{path.stem}[{i}]", names, "".join(cell["source"])))
-    return cells
-
-
-CELLS = tagged_cells()
+CELLS = [
+    (f"{path.stem}[{i}]", names, "".join(cell["source"]))
+    for path in notebooks()
+    for i, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"])
+    if (names := tagged(cell))
+]
 
 
 @pytest.mark.parametrize(
     ("names", "source"), [c[1:] for c in CELLS], ids=[c[0] for c in CELLS]
 )
 def test_cell_is_the_library_code(names, source):
-    assert source == "\n\n\n".join(book_source(*name.split(".")) for name in names)
+    assert source == cell_source(names)
 
 
 @pytest.mark.parametrize("module", CORE)
@@ -107,22 +68,62 @@ def test_the_core_is_all_of_the_library():
     assert modules == set(CORE)
 
 
-def test_docstrings_are_stripped_and_nothing_else():
+def test_a_name_that_is_not_there_is_an_error():
+    with pytest.raises(LookupError, match=r"bnlib/moments.py defines no median"):
+        cell_source(("moments.median",))
+
+
+def test_docstrings_and_annotations_go_and_nothing_else():
     source = '''\
-class A:
+class A(NamedTuple):
     """A class."""
 
-    x = 1  # kept
+    x: int = 1  # kept
 
-    def f(self):
+    def f(
+        self, a: int, *b: str, c: float = 1e-3, **d: Any
+    ) -> dict[str, int]:  # type: ignore[x]
         """One line."""
+        e: list[int] = [1,  # kept
+                        2]
         return "kept"
 
 
 class B(Exception):
     """Nothing but this."""
 '''
-    assert without_docstrings(source) == (
-        'class A:\n    x = 1  # kept\n\n    def f(self):\n        return "kept"\n\n\n'
+    assert plain(source) == (
+        "class A(NamedTuple):\n    x: int = 1  # kept\n\n"
+        "    def f(self, a, *b, c=1e-3, **d):\n"
+        "        e = [1,  # kept\n                        2]\n"
+        '        return "kept"\n\n\n'
         'class B(Exception):\n    """Nothing but this."""'
     )
+
+
+def test_what_the_book_shows_can_be_compiled():
+    for module in CORE:
+        for name, source in definitions(module).items():
+            compile(source, name, "exec")
+
+
+def test_the_writer_fills_a_cell_and_leaves_the_rest(tmp_path):
+    path = tmp_path / "a.ipynb"
+    cells = [
+        {"cell_type": "markdown", "metadata": {}, "source": "a", "id": "a"},
+        {
+            "cell_type": "code",
+            "metadata": {"tags": ["bnlib:moments.center"]},
+            "source": "old",
+            "outputs": [],
+            "execution_count": None,
+            "id": "b",
+        },
+    ]
+    book = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    path.write_text(json.dumps(book))
+    command = [sys.executable, str(ROOT / "tools" / "book_code.py"), str(path)]
+    subprocess.run(command, check=True, capture_output=True)
+    written = json.loads(path.read_text())["cells"]
+    assert "".join(written[0]["source"]) == "a"
+    assert "".join(written[1]["source"]) == cell_source(("moments.center",))

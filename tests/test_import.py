@@ -1,6 +1,7 @@
 """`import bnlib` needs NumPy only, and every public name says what it is."""
 
 import ast
+import graphlib
 import importlib
 import inspect
 import subprocess
@@ -15,45 +16,38 @@ PACKAGE = Path(bnlib.__file__).parent
 CORE = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 PUBLIC = [name for name in CORE if not name.startswith("_")]
 # What each module may import from bnlib: arrows run one way.
+BELOW = {"_checks", "_types"}
 MAY_IMPORT = {
-    "_checks": set(),
-    "moments": {"_checks"},
-    "ops": {"_checks"},
-    "convolution": {"_checks", "ops"},
-    "sample_norm": {"_checks", "moments", "ops"},
-    "textbook": {"_checks", "moments", "ops"},
+    "_types": set(),
+    "_checks": {"_types"},
+    "_state": BELOW,
+    "moments": BELOW,
+    "ops": BELOW,
+    "convolution": BELOW | {"ops"},
+    "normalize": BELOW | {"_state", "moments", "ops"},
     "coefficients": set(),
     "blocks": set(),
     "small": {"blocks", "coefficients"},
     "threads": {"_checks"},
-    "kernels": {"blocks", "coefficients", "small", "textbook", "threads"},
-    "functional": {
-        "_checks",
-        "ops",
-        "convolution",
-        "sample_norm",
-        "textbook",
-        "kernels",
-    },
-    "module": {"_checks"},
-    "norm": {"_checks", "functional", "module"},
-    "layers": {"_checks", "functional", "module"},
-    "optim": {"module"},
-    "gradcheck": set(),
-    "fuse": {"_checks", "layers", "module", "norm"},
+    "kernels": {"blocks", "coefficients", "small", "normalize", "threads"},
+    "functional": BELOW | {"convolution", "kernels", "moments", "normalize", "ops"},
+    "module": BELOW | {"_state"},
+    "norm": BELOW | {"functional", "module"},
+    "layers": BELOW | {"functional", "module"},
+    "optim": BELOW | {"_state", "module"},
+    "folding": BELOW | {"layers", "module", "norm"},
+    "testing": BELOW,
 }
 
 
-def imports(name):
-    """Return the modules that ``bnlib/NAME.py`` imports, ``bnlib.X`` for each of bnlib's own."""
+def imports(path):
+    """Return the modules that a file of bnlib imports, ``bnlib.X`` for each of bnlib's own."""
     found = set()
-    for node in ast.walk(
-        ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
-    ):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module == "bnlib":
-            found |= {f"bnlib.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module in ("bnlib", "bnlib.lab"):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found.add(node.module)
     return found
@@ -79,12 +73,24 @@ def test_importing_bnlib_loads_numpy_and_nothing_else():
 @pytest.mark.parametrize("name", CORE)
 def test_a_module_imports_only_what_stands_below_it(name):
     allowed = {f"bnlib.{other}" for other in MAY_IMPORT[name]}
-    rest = {
-        module
-        for module in imports(name)
-        if module.split(".")[0] not in sys.stdlib_module_names
-    }
-    assert rest <= allowed | {"numpy"}
+    found = imports(PACKAGE / f"{name}.py")
+    rest = {m for m in found if m.split(".")[0] not in sys.stdlib_module_names}
+    assert rest - {"numpy", "numpy.typing"} <= allowed
+
+
+def test_no_imports_run_in_a_circle():
+    graph = {}
+    for path in PACKAGE.rglob("*.py"):
+        if path.stem != "__init__":
+            name = ".".join(["bnlib", *path.relative_to(PACKAGE).with_suffix("").parts])
+            graph[name] = {m for m in imports(path) if m.startswith("bnlib.")}
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) >= len(graph)
+
+
+def test_a_star_import_shadows_no_module():
+    for name in bnlib.__all__:
+        thing = getattr(bnlib, name)
+        assert inspect.ismodule(thing) == (f"bnlib.{name}" in sys.modules), name
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -100,20 +106,25 @@ def test_every_public_name_exists_and_says_what_it_is(name):
         )
 
 
-def test_the_package_gathers_the_layers_and_the_modules():
-    for name in bnlib.__all__:
-        assert getattr(bnlib, name) is not None
-    assert len(set(bnlib.__all__)) == len(bnlib.__all__)
-    assert {"functional", "gradcheck", "moments", "optim"} < set(bnlib.__all__)
-    for module in (bnlib.norm, bnlib.layers, bnlib.module):
-        assert set(module.__all__) <= set(bnlib.__all__)
+def test_the_package_gathers_the_layers_and_what_a_user_calls():
+    assert sorted(set(bnlib.__all__)) == sorted(bnlib.__all__)
+    layers = {
+        name
+        for module in (bnlib.norm, bnlib.layers)
+        for name in module.__all__
+        if inspect.isclass(getattr(module, name))
+    }
+    rest = {"Module", "Parameter", "Residual", "Sequential", "fold", "gradcheck"}
+    modules = {"functional", "moments", "optim", "testing"}
+    assert set(bnlib.__all__) == layers | rest | modules | {"no_grad"}
     assert bnlib.__version__.count(".") == 2
 
 
 def test_functional_is_the_door_to_all_functions():
-    for module in (bnlib.sample_norm, bnlib.convolution, bnlib.ops):
+    for module in (bnlib.convolution, bnlib.ops):
         for name in module.__all__:
             assert getattr(bnlib.functional, name) is getattr(module, name)
+    assert len(set(bnlib.functional.__all__)) == len(bnlib.functional.__all__)
 
 
 @pytest.mark.parametrize("name", PUBLIC)

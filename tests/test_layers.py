@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from cases import LAYERS, make
 from helpers import LAYOUTS, TOLERANCE, assert_close, fingerprint, laid_out, to_torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -89,13 +90,18 @@ def test_conv2d_takes_one_number_for_both_axes():
 
 
 @settings(max_examples=60)
-@given(st.data(), seeds, pairs, st.none() | pairs, floats, layouts, st.booleans())
-def test_max_pool2d(data, seed, kernel, stride, dtype, layout, ties):
+@given(
+    st.data(), seeds, pairs, st.none() | pairs, pairs, floats, layouts, st.booleans()
+)
+@pytest.mark.parametrize("name", ["MaxPool2d", "AvgPool2d"])
+def test_pooling(name, data, seed, kernel, stride, padding, dtype, layout, ties):
+    padding = tuple(min(p, k // 2) for p, k in zip(padding, kernel, strict=True))
     shape = (2, 2, *(data.draw(st.integers(k, 7)) for k in kernel))
     rng = np.random.default_rng(seed)
-    x = rng.integers(-1, 2, shape) if ties else rng.standard_normal(shape)
+    x = rng.integers(-3, 0, shape) if ties else rng.standard_normal(shape)
     x = laid_out(x.astype(dtype), layout)
-    check(bnlib.MaxPool2d(kernel, stride), torch.nn.MaxPool2d(kernel, stride), x, seed)
+    ours = getattr(bnlib, name)(kernel, stride, padding)
+    check(ours, getattr(torch.nn, name)(kernel, stride, padding), x, seed)
 
 
 def test_max_pool2d_takes_one_number_and_tiles_the_image():
@@ -178,16 +184,28 @@ def test_dropout_at_its_limits_and_its_default():
 
 
 @given(
-    seeds, st.integers(1, 6), st.integers(1, 6), floats, st.sampled_from([1, 30, 1e4])
+    seeds,
+    st.integers(1, 6),
+    st.integers(1, 6),
+    floats,
+    st.sampled_from([1, 30, 1e4]),
+    st.sampled_from([0.0, 0.1, 1.0]),
+    st.sampled_from([-100, 0, 2]),
 )
-def test_cross_entropy(seed, N, K, dtype, size):
+def test_cross_entropy(seed, N, K, dtype, size, smoothing, ignored):
     rng = np.random.default_rng(seed)
     logits = (size * rng.standard_normal((N, K))).astype(dtype)
     target = rng.integers(0, K, N)
+    target[rng.random(N) < 0.3] = ignored
+    options = {"ignore_index": ignored, "label_smoothing": smoothing}
+    loss = bnlib.CrossEntropyLoss(**options)
+    if (target == ignored).all() or target[target != ignored].max() >= K:
+        with pytest.raises(ValueError, match=r"^cross_entropy: expected"):
+            loss(logits, target)
+        return
     tx = to_torch(logits, grad=True)
-    expected = torch.nn.CrossEntropyLoss()(tx, torch.tensor(target))
+    expected = torch.nn.CrossEntropyLoss(**options)(tx, torch.tensor(target))
     (3 * expected).backward()
-    loss = bnlib.CrossEntropyLoss()
     before = fingerprint(logits, target)
     value = loss(logits, target)
     assert isinstance(value, float)
@@ -195,8 +213,24 @@ def test_cross_entropy(seed, N, K, dtype, size):
     assert value == pytest.approx(expected.item(), rel=tol["rtol"], abs=tol["atol"])
     dlogits = loss.backward(3.0)
     assert_close(dlogits, tx.grad, **tol)
+    loss(logits, target)
     assert_close(loss.backward(), dlogits / dtype(3), rtol=1e-6, atol=1e-12)
     assert fingerprint(logits, target) == before
+
+
+@given(seeds, st.lists(st.integers(1, 4), max_size=3), floats, layouts)
+def test_mse_loss(seed, shape, dtype, layout):
+    rng = np.random.default_rng(seed)
+    x, target = (rng.standard_normal(shape).astype(dtype) for _ in "ab")
+    x, target = np.asarray(x), np.asarray(target)
+    if shape:
+        x = laid_out(x, layout)
+    tx = to_torch(x, grad=True)
+    expected = torch.nn.MSELoss()(tx, to_torch(target))
+    (3 * expected).backward()
+    loss = bnlib.MSELoss()
+    assert loss(x, target) == pytest.approx(expected.item(), rel=1e-6, abs=1e-12)
+    assert_close(loss.backward(3.0), tx.grad, **TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int32, np.int64, list])
@@ -265,22 +299,77 @@ def test_a_generator_makes_layers_repeatable():
     )
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "Linear(4, 3, bias=False)",
-        "Conv2d(3, 8, kernel_size=(3, 2), stride=(1, 2), padding=(0, 1), bias=True)",
-        "MaxPool2d(kernel_size=(3, 2), stride=(1, 2))",
-        "Dropout(p=0.3)",
-        "ReLU()",
-        "Sigmoid()",
-        "Tanh()",
-        "Flatten()",
-        "CrossEntropyLoss()",
-        "BatchNorm2d(3, eps=1, momentum=None, affine=True, bias=False, track_running_stats=False)",
-        "GroupNorm(2, 4, eps=0.001, affine=False)",
-        "LayerNorm((4, 2), eps=0.001, elementwise_affine=True)",
-    ],
-)
+@pytest.mark.parametrize("text", LAYERS)
 def test_repr_makes_the_layer_again(text):
-    assert repr(eval(text, vars(bnlib).copy())) == text
+    assert repr(make(text)) == text
+
+
+@pytest.mark.parametrize("text", [*LAYERS, "CrossEntropyLoss()", "MSELoss()"])
+def test_every_layer_is_a_leaf_that_changes_its_state_last(text):
+    layer = make(text)
+    assert isinstance(layer, bnlib.module.Layer)
+    assert list(layer.modules()) == [layer]
+
+
+@pytest.mark.parametrize("text", LAYERS)
+def test_gradients_are_those_of_differences(text):
+    rng = np.random.default_rng(0)
+    options = {"dtype": float} if hasattr(make(text), "dtype") else {}
+    layer = make(text, **options)
+    if hasattr(layer, "rng"):  # the same values dropped in each call
+        layer.forward = lambda x: bnlib.functional.dropout_forward(
+            x, layer.p, np.random.default_rng(0)
+        )[0]
+    for parameter in layer.parameters():
+        parameter.data[...] = rng.standard_normal(parameter.data.shape)
+    x = rng.standard_normal(LAYERS[text])
+    r = rng.standard_normal(layer(x).shape)
+    if hasattr(layer, "rng"):
+        del layer.forward
+        layer.rng = np.random.default_rng(0)
+    start = layer.state_dict()
+
+    def loss(x):
+        layer.load_state_dict(start)
+        if hasattr(layer, "rng"):
+            layer.rng = np.random.default_rng(0)
+        return (layer(x) * r).sum()
+
+    loss(x)
+    dx = layer.backward(r)
+    gradients = [p.grad.copy() for p in layer.parameters()]
+    assert bnlib.gradcheck(loss, x, dx, rtol=1e-5)
+    for parameter, gradient in zip(layer.parameters(), gradients, strict=True):
+
+        def loss_of(a, parameter=parameter):
+            layer.load_state_dict(start)
+            parameter.data[...] = a
+            return (layer(x) * r).sum()
+
+        assert bnlib.gradcheck(loss_of, parameter.data.copy(), gradient, rtol=1e-5)
+
+
+@pytest.mark.parametrize("text", LAYERS)
+def test_a_layer_takes_what_its_dtype_says(text):
+    layer = make(text)
+    x = np.ones(LAYERS[text], np.float32)
+    if not hasattr(layer, "dtype"):
+        for dtype in (np.float16, np.float32, np.float64):
+            assert layer(x.astype(dtype)).dtype == dtype
+        return
+    assert layer.dtype == np.float32
+    assert layer(x).dtype == np.float32
+    name = type(layer).__name__
+    cure = r"use x.astype\(np.float32\) or dtype=float$"
+    with pytest.raises(
+        TypeError, match=f"^{name}: x is float64, the layer float32: {cure}"
+    ):
+        layer(x.astype(np.float64))
+    wide = make(text, dtype=float)
+    assert wide(x.astype(np.float64)).dtype == np.float64
+    with pytest.raises(TypeError, match=f"^{name}: x is float32, the layer float64"):
+        wide(x)
+    assert make(text, dtype=None).dtype == np.float32
+    for bad in (np.float16, int, "nonsense", np.longdouble, ">f4", complex):
+        with pytest.raises(TypeError, match=f"^{name}: expected dtype float32 or"):
+            make(text, dtype=bad)

@@ -6,13 +6,25 @@ and activations do not care: bnlib's own layers serve as they are. Only linear l
 are replaced, by one matrix product and one random stream a lane.
 """
 
+from collections.abc import Sequence
+from typing import Any, cast
+
 import numpy as np
 
 from bnlib import functional as F
+from bnlib._checks import (
+    check_array,
+    check_floats,
+    check_gradient,
+    check_input,
+    check_int,
+)
+from bnlib._types import Array
 from bnlib.layers import Dropout, Linear, ReLU, Sigmoid, Tanh
-from bnlib.module import Module, Parameter, Sequential
+from bnlib.module import Layer, Module, Parameter, Sequential
 from bnlib.norm import BatchNorm1d, GroupNorm, LayerNorm
 
+from ._checks import check_classes, check_items, check_kind, check_labels
 from .training import evaluating
 
 __all__ = [
@@ -25,105 +37,221 @@ __all__ = [
 ]
 
 
-class LaneLinear(Module):
+class LaneLinear(Layer):
     """K linear layers side by side, from (N, K·in), or (N, in) for all lanes, to (N, K·out).
 
     Parameters
     ----------
     layers : sequence of Linear
-        Of one shape; their weights are copied.
+        Of one shape and dtype; their weights are copied.
 
     Attributes
     ----------
     weight : Parameter of shape (K, out, in)
+        Weights of all lanes.
     bias : Parameter of shape (K, out) or None
+        Biases of all lanes.
     wants_dx : bool
         Whether `backward` returns dx; False for a first layer, whose dx nobody asks for.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a layer is not a `Linear`, or they differ in shape, dtype or in having a bias; in a call,
+        for an input of another shape or dtype.
     """
 
-    def __init__(self, layers):
+    def __init__(self, layers: Sequence[Linear]):
         super().__init__()
+        layers = _alike("LaneLinear", layers, Linear)
         self.weight = Parameter(np.stack([layer.weight.data for layer in layers]))
-        self.bias = None
-        if layers[0].bias is not None:
-            self.bias = Parameter(np.stack([layer.bias.data for layer in layers]))
+        biases = [layer.bias.data for layer in layers if layer.bias is not None]
+        self.bias = Parameter(np.stack(biases)) if biases else None
         self.wants_dx = True
 
-    def forward(self, x):
-        """Return each lane's ``x @ weight.T + bias``."""
-        K, n_out, n_in = self.weight.data.shape
+    def forward(self, x: Array) -> Array:
+        """Return each lane's ``x @ weight.T + bias``.
+
+        Parameters
+        ----------
+        x : ndarray of shape (N, K·in) or (N, in)
+            Inputs of the lanes side by side, or one input for all of them. It must not change
+            before the backward.
+
+        Returns
+        -------
+        ndarray of shape (N, K·out)
+            Outputs side by side.
+        """
+        weight = self.weight.data
+        K, n_out, n_in = weight.shape
+        check_input("LaneLinear", x, weight.dtype)
+        if x.ndim != 2 or x.shape[1] not in (n_in, K * n_in):
+            raise ValueError(
+                f"LaneLinear: expected x of shape (N, {n_in}) or (N, {K * n_in}), got {x.shape}"
+            )
         lanes = x.reshape(len(x), -1, n_in).transpose(1, 0, 2)  # (K or 1, N, in)
         y = np.empty((len(x), K, n_out), x.dtype)
-        np.matmul(lanes, self.weight.data.transpose(0, 2, 1), out=y.transpose(1, 0, 2))
+        np.matmul(lanes, weight.transpose(0, 2, 1), out=y.transpose(1, 0, 2))
         if self.bias is not None:
             y += self.bias.data
         self.cache = lanes
         return y.reshape(len(x), K * n_out)
 
-    def backward(self, dy):
-        """Return dx, if it is wanted; add to the gradients of weight and bias."""
-        K, n_out, n_in = self.weight.data.shape
-        dy = dy.reshape(len(dy), K, n_out).transpose(1, 0, 2)  # (K, N, out)
-        self.weight.grad += dy.transpose(0, 2, 1) @ self.saved_cache()
+    def backward(self, dy: Array) -> Array | None:
+        """Return dx, if it is wanted; add to the gradients of weight and bias.
+
+        Parameters
+        ----------
+        dy : ndarray of shape (N, K·out)
+            Gradient of the loss with respect to the output.
+
+        Returns
+        -------
+        ndarray of shape (N, K·in) or None
+            Gradient with respect to the input of each lane; None where `wants_dx` is False.
+        """
+        lanes, weight = self.saved_cache(), self.weight.data
+        K, n_out, n_in = weight.shape
+        N = lanes.shape[1]
+        check_gradient("LaneLinear.backward", dy, (N, K * n_out), weight.dtype)
+        dy = dy.reshape(N, K, n_out).transpose(1, 0, 2)  # (K, N, out)
+        dx = None
+        if self.wants_dx:
+            dx = np.empty((N, K, n_in), dy.dtype)
+            np.matmul(dy, weight, out=dx.transpose(1, 0, 2))
+            dx = dx.reshape(N, K * n_in)
+        dweight, dbias = dy.transpose(0, 2, 1) @ lanes, dy.sum(1)
+        self.weight.grad += dweight
         if self.bias is not None:
-            self.bias.grad += dy.sum(1)
-        if not self.wants_dx:
-            return None
-        dx = np.empty((dy.shape[1], K, n_in), dy.dtype)
-        np.matmul(dy, self.weight.data, out=dx.transpose(1, 0, 2))
-        return dx.reshape(len(dx), K * n_in)
+            self.bias.grad += dbias
+        return dx
 
 
-class LaneDropout(Module):
+class LaneDropout(Layer):
     """K dropout layers side by side, each with its own probability and its own random stream.
 
     Parameters
     ----------
     layers : sequence of Dropout
         Their random streams are shared, not copied.
+
+    Attributes
+    ----------
+    probabilities : tuple of float
+        Each lane's probability that a value is dropped.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a layer is not a `Dropout`, or there is none; in a call, for an input that does not have
+        K equal parts.
     """
 
-    def __init__(self, layers):
+    def __init__(self, layers: Sequence[Dropout]):
         super().__init__()
-        self.layers = layers
+        layers = check_items("LaneDropout", "layers", layers)
+        for layer in layers:
+            check_kind("LaneDropout", "each of layers", layer, Dropout)
+        self.probabilities = tuple(layer.p for layer in layers)
+        # An attribute each: a call that raises gives back what it has drawn (see `Module`).
+        for lane, layer in enumerate(layers):
+            setattr(self, f"rng{lane}", layer.rng)
 
-    def forward(self, x):
-        """Drop values in training; return x unchanged in evaluation."""
-        lanes = np.split(x, len(self.layers), axis=1)
+    def forward(self, x: Array) -> Array:
+        """Drop values in training; return x unchanged in evaluation.
+
+        Parameters
+        ----------
+        x : ndarray of shape (N, K·C)
+            Inputs of the lanes side by side.
+
+        Returns
+        -------
+        ndarray of shape (N, K·C)
+            Outputs side by side.
+        """
+        check_floats("LaneDropout", "x", x)
+        K = len(self.probabilities)
+        if x.ndim != 2 or x.shape[1] % K:
+            raise ValueError(
+                f"LaneDropout: expected x of shape (N, {K}·C), got {x.shape}"
+            )
         pairs = [
-            F.dropout_forward(lane, layer.p if self.training else 0, layer.rng)
-            for lane, layer in zip(lanes, self.layers, strict=True)
+            F.dropout_forward(part, p if self.training else 0, vars(self)[f"rng{lane}"])
+            for lane, (part, p) in enumerate(
+                zip(np.split(x, K, axis=1), self.probabilities, strict=True)
+            )
         ]
-        y, self.cache = (np.hstack(arrays) for arrays in zip(*pairs, strict=True))
-        return y
+        self.cache = [cache for _, cache in pairs]
+        return np.hstack([y for y, _ in pairs])
 
-    def backward(self, dy):
-        """Return dx."""
-        return F.dropout_backward(dy, self.saved_cache())
+    def backward(self, dy: Array) -> Array:
+        """Return the gradient with respect to x.
+
+        Parameters
+        ----------
+        dy : ndarray of shape (N, K·C)
+            Gradient of the loss with respect to the output.
+
+        Returns
+        -------
+        ndarray of shape (N, K·C)
+            Gradient with respect to x.
+        """
+        caches = self.saved_cache()
+        N, width = caches[0].shape
+        shape = (N, width * len(caches))
+        check_gradient("LaneDropout.backward", dy, shape, caches[0].dtype)
+        parts = zip(np.split(dy, len(caches), axis=1), caches, strict=True)
+        return np.hstack([F.dropout_backward(part, cache) for part, cache in parts])
 
 
-def _stack_norms(layers):
+def _alike(call: str, layers: Any, kind: type) -> list[Any]:
+    """Return layers as a list; raise unless all are of one kind, with the same settings."""
+    layers = check_items(call, "layers", layers)
+    for layer in layers:
+        check_kind(call, "each of layers", layer, kind)
+    if len({_signature(layer) for layer in layers}) != 1:
+        raise ValueError(f"{call}: expected layers of one kind, got {layers}")
+    return layers
+
+
+def _stack_norms(layers: list[Any]) -> Module:
     """Make one normalization of K·C channels out of K of C channels."""
     first, K = layers[0], len(layers)
     same = {"eps": first.eps, "affine": first.weight is not None}
     same |= {"bias": first.bias is not None, "dtype": first.dtype}
+    norm: BatchNorm1d | GroupNorm
     if isinstance(first, BatchNorm1d):
-        same |= {"momentum": first.momentum}
-        same |= {"track_running_stats": first.track_running_stats}
-        norm = BatchNorm1d(K * first.num_features, **same)
+        # As in the layer itself, it is the buffers that are there which decide.
+        tracks = first.running_mean is not None
+        norm = BatchNorm1d(K * first.num_features, **same, track_running_stats=tracks)
+        norm.momentum = first.momentum
+        norm.track_running_stats = first.track_running_stats
     elif isinstance(first, GroupNorm):
         norm = GroupNorm(K * first.num_groups, K * first.num_channels, **same)
     else:
+        if len(first.normalized_shape) != 1:
+            raise ValueError(
+                "stack: expected a LayerNorm over one axis, "
+                f"got normalized_shape={first.normalized_shape}"
+            )
         norm = GroupNorm(K, K * first.normalized_shape[0], **same)
-    for (_, target), *parts in zip(
+    for (name, target), *parts in zip(
         norm.named_state(), *(layer.named_state() for layer in layers), strict=True
     ):
         arrays = [array for _, array in parts]
+        if target.ndim == 0 and len({array.item() for array in arrays}) != 1:
+            raise ValueError(
+                f"stack: expected one {name} in all networks, "
+                f"got {[array.item() for array in arrays]}"
+            )
         target[...] = np.concatenate(arrays) if target.ndim else arrays[0]
     return norm
 
 
-def stack(nets):
+def stack(nets: Sequence[Sequential]) -> Sequential:
     """Put K networks of one architecture side by side into one.
 
     Parameters
@@ -144,94 +272,184 @@ def stack(nets):
         If a layer cannot be stacked, or the networks differ in more than their arrays' values and
         the probabilities of their dropout.
     """
-    if len({len(net) for net in nets}) != 1:
-        raise ValueError("stack: expected networks of one architecture")
-    stacked = []
-    for layers in zip(*(net.layers for net in nets), strict=True):
-        if len({_signature(layer) for layer in layers}) != 1:
-            raise ValueError(f"stack: expected layers of one kind, got {layers}")
+    nets = check_items("stack", "nets", nets)
+    for net in nets:
+        if type(net) is not Sequential:  # a subclass may do more than run its layers
+            raise TypeError(
+                f"stack: expected each of nets to be a Sequential, got {type(net).__name__}"
+            )
+    lengths = [len(net) for net in nets]
+    if len(set(lengths)) != 1 or lengths[0] == 0:
+        raise ValueError(
+            f"stack: expected networks of one architecture, got {lengths} layers"
+        )
+    stacked: list[Module] = []
+    for layers in zip(*nets, strict=True):
+        layers = _alike("stack", layers, Module)
         kind = type(layers[0])
+        lanes: Module
         if hasattr(kind, "stack"):
-            stacked.append(kind.stack(layers))
+            lanes = kind.stack(layers)
+            check_kind("stack", f"{kind.__name__}.stack(layers)", lanes, Module)
         elif kind is Linear:
-            stacked.append(LaneLinear(layers))
+            lanes = LaneLinear(layers)
         elif kind in (BatchNorm1d, LayerNorm, GroupNorm):
-            stacked.append(_stack_norms(layers))
+            lanes = _stack_norms(layers)
         elif kind is Dropout:
-            stacked.append(LaneDropout(layers))
+            lanes = LaneDropout(layers)
         elif kind in (ReLU, Sigmoid, Tanh):
-            stacked.append(kind())
+            lanes = cast(Module, kind())
         else:
             raise TypeError(
                 f"stack: expected a layer that can be stacked, got {kind.__name__}"
             )
-        stacked[-1].train(layers[0].training)
-    return Sequential(*stacked)
+        stacked.append(lanes.train(layers[0].training))
+    together = Sequential(*stacked)
+    together.training = nets[0].training
+    return together
 
 
-def _signature(layer):
+def _signature(layer: Module) -> tuple[Any, ...]:
     """Return what layers must have in common to be stacked."""
     settings = None if isinstance(layer, Dropout) else repr(layer)
     arrays = tuple((k, v.shape, v.dtype) for k, v in layer.named_state())
     return type(layer), layer.training, settings, arrays
 
 
-def for_lanes(net, x, lanes):
+def for_lanes(net: Sequential, x: Array, lanes: int) -> Array:
     """Return samples of shape (N, in) as a stacked network takes them for all its lanes.
-
-    A first layer that is linear takes them as they are; any other needs a copy a lane.
-    """
-    return x if isinstance(net[0], LaneLinear) else np.tile(x, lanes)
-
-
-def lane_losses(logits, target):
-    """Cross-entropy of each lane, and its gradient.
-
-    Parameters
-    ----------
-    logits : ndarray of shape (N, lanes, classes)
-    target : ndarray of int of shape (N, lanes)
-
-    Returns
-    -------
-    loss : ndarray of shape (lanes,)
-    dlogits : ndarray of the shape and dtype of `logits`
-    """
-    shifted = logits - logits.max(2, keepdims=True)
-    e = np.exp(shifted)
-    total, right = e.sum(2, keepdims=True), target[:, :, None]
-    loss = np.mean(np.log(total) - np.take_along_axis(shifted, right, 2), axis=(0, 2))
-    dlogits = e / total
-    picked = np.take_along_axis(dlogits, right, 2)
-    np.put_along_axis(dlogits, right, picked - 1, 2)
-    return loss, dlogits / len(target)
-
-
-def lane_accuracy(net, x, y, lanes, *, batch_size=250):
-    """Accuracy of each lane of a stacked network on the same samples, in evaluation mode.
 
     Parameters
     ----------
     net : Sequential
         From `stack`.
     x : ndarray of shape (N, in)
-    y : ndarray of int of shape (N,)
+        Samples.
     lanes : int
+        Number of lanes.
+
+    Returns
+    -------
+    ndarray of shape (N, in) or (N, lanes·in)
+        A first layer that is linear takes `x` as it is; any other needs a copy a lane.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what it should be.
+    """
+    check_kind("for_lanes", "net", net, Sequential)
+    check_array("for_lanes", "x", x)
+    check_int("for_lanes", "lanes", lanes)
+    if x.ndim != 2:
+        raise ValueError(f"for_lanes: expected x of shape (N, in), got {x.shape}")
+    return x if isinstance(net[0], LaneLinear) else np.tile(x, lanes)
+
+
+def lane_losses(logits: Array, target: Array) -> tuple[Array, Array]:
+    """Cross-entropy of each lane, and its gradient.
+
+    Parameters
+    ----------
+    logits : ndarray of shape (N, lanes, classes)
+        One score per class.
+    target : ndarray of int of shape (N, lanes)
+        Labels, from 0 to classes − 1.
+
+    Returns
+    -------
+    loss : ndarray of shape (lanes,)
+        Mean over the samples.
+    dlogits : ndarray of shape (N, lanes, classes)
+        Gradient of each lane's loss with respect to its logits, in their dtype.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a dtype or shape does not fit, there is nothing to average, or a label is out of range.
+
+    Notes
+    -----
+    The formula is that of `bnlib.functional.cross_entropy_forward`, and keeps the same digits.
+    """
+    check_floats("lane_losses", "logits", logits)
+    if logits.ndim != 3 or logits.size == 0:
+        raise ValueError(
+            "lane_losses: expected logits of shape (N, lanes, classes), "
+            f"got {logits.shape}"
+        )
+    if isinstance(target, np.ndarray):
+        check_array("lane_losses", "target", target)
+    labels = np.asarray(target)
+    if labels.shape != logits.shape[:2]:
+        raise ValueError(
+            f"lane_losses: expected target of shape {logits.shape[:2]}, got {labels.shape}"
+        )
+    flat = check_labels("lane_losses", "target", labels.ravel(), labels.size)
+    check_classes("lane_losses", "target", flat, logits.shape[2])
+    return losses_and_gradients(logits, labels)
+
+
+def losses_and_gradients(logits: Array, target: Array) -> tuple[Array, Array]:
+    """Do what `lane_losses` does, without its checks."""
+    largest, right = logits.argmax(2)[:, :, None], target[:, :, None]
+    shifted = logits - np.take_along_axis(logits, largest, 2)
+    p = np.exp(shifted)
+    np.put_along_axis(p, largest, 0, 2)
+    others = p.sum(2, keepdims=True, dtype=np.float64)  # the largest adds exactly 1
+    loss = np.log1p(others) - np.take_along_axis(shifted, right, 2)
+    np.put_along_axis(p, largest, 1, 2)
+    p /= 1 + others
+    np.put_along_axis(p, right, 0, 2)
+    np.put_along_axis(p, right, -p.sum(2, keepdims=True), 2)  # p − 1
+    p /= len(target)
+    return loss.mean((0, 2)), p
+
+
+def lane_accuracy(
+    net: Sequential, x: Array, y: Array, lanes: int, *, batch_size: int = 250
+) -> Array:
+    """Accuracy of each lane of a stacked network on the same samples, in evaluation mode.
+
+    Parameters
+    ----------
+    net : Sequential
+        From `stack`. Nothing is kept in it.
+    x : ndarray of shape (N, in)
+        Samples.
+    y : ndarray of int of shape (N,)
+        Labels.
+    lanes : int
+        Number of lanes.
     batch_size : int
         Bounds the memory.
 
     Returns
     -------
     ndarray of shape (lanes,)
+        Share of right answers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no sample, not one label for each, a label is no class of the network, or an
+        argument is not what it should be.
     """
+    check_array("lane_accuracy", "x", x)
+    check_int("lane_accuracy", "batch_size", batch_size)
+    labels = check_labels("lane_accuracy", "y", y, len(x))
     right = np.zeros(lanes)
     with evaluating(net), np.errstate(all="ignore"):
         for i in range(0, len(x), batch_size):
-            batch, labels = x[i : i + batch_size], y[i : i + batch_size]
-            guesses = (
-                net(for_lanes(net, batch, lanes))
-                .reshape(len(labels), lanes, -1)
-                .argmax(2)
-            )
-            right += (guesses == labels[:, None]).sum(0)
+            logits = net(for_lanes(net, x[i : i + batch_size], lanes))
+            if logits.ndim != 2 or logits.shape[1] % lanes:
+                raise ValueError(
+                    f"lane_accuracy: expected a network of {lanes} lanes, "
+                    f"got outputs of shape {logits.shape}"
+                )
+            logits = logits.reshape(len(logits), lanes, -1)
+            if i == 0:
+                check_classes("lane_accuracy", "y", labels, logits.shape[2])
+            here = labels[i : i + batch_size, None]
+            right += (logits.argmax(2) == here).sum(0)
     return right / len(x)

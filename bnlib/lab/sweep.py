@@ -6,32 +6,43 @@ alone; `bnlib.lab.lanes` says how they become one network.
 
 import os
 import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from bnlib.module import Parameter
-from bnlib.optim import SGD
+from bnlib._checks import check_int, check_number, check_rng
+from bnlib._types import Array
+from bnlib.module import Parameter, Sequential
+from bnlib.optim import SGD, Optimizer
 
-from .data import batches
-from .lanes import lane_accuracy, lane_losses, stack
-from .training import History, progress
+from ._checks import (
+    check_call,
+    check_classes,
+    check_items,
+    check_rates,
+    check_values,
+)
+from .data import Data, batches
+from .lanes import LaneLinear, lane_accuracy, losses_and_gradients, stack
+from .training import History, check_run, progress
 
 __all__ = ["best_rate", "sweep", "sweep_rates"]
 
 
 def sweep(
-    nets,
-    data,
-    lrs,
-    rngs,
+    nets: Sequence[Sequential],
+    data: Data,
+    lrs: Sequence[float],
+    rngs: Sequence[np.random.Generator],
     *,
-    steps,
-    batch_size,
-    evaluate_every=None,
-    optimizer=SGD,
-    probe=None,
-    **settings,
-):
+    steps: int,
+    batch_size: int,
+    evaluate_every: int | None = None,
+    optimizer: type[Optimizer] = SGD,
+    probe: Callable[[Any], Any] | None = None,
+    **settings: Any,
+) -> tuple[Sequential, History]:
     """Train K networks at once, each with its own learning rate and its own order of the data.
 
     Parameters
@@ -44,10 +55,15 @@ def sweep(
         One learning rate a network.
     rngs : sequence of numpy.random.Generator
         One source of the order of the data a network.
-    steps, batch_size, evaluate_every, probe
-        As for `bnlib.lab.training.fit`; the probe gets the stacked network.
+    steps, batch_size : int
+        Number of updates, and samples in each.
+    evaluate_every : int or None
+        Updates between two evaluations; None evaluates only before the first and after the last.
     optimizer : type
         `SGD` or `Adam`.
+    probe : callable, optional
+        Called as ``probe(net)`` with the stacked network at each evaluation; must leave it as it
+        was.
     **settings
         For the optimizer: momentum, weight_decay and so on.
 
@@ -63,52 +79,72 @@ def sweep(
     TypeError, ValueError
         If an argument does not fit; nothing is trained then.
     """
+    nets, rngs = check_items("sweep", "nets", nets), list(rngs)
+    lrs = check_rates("sweep", "lrs", lrs)
     K, every = len(nets), steps if evaluate_every is None else evaluate_every
-    if not len(lrs) == len(rngs) == K > 0:
+    if not len(lrs) == len(rngs) == K:
         raise ValueError(
-            f"sweep: expected a rate and a generator for each of {K} networks, K > 0, "
+            f"sweep: expected a rate and a generator for each of {K} networks, "
             f"got {len(lrs)} and {len(rngs)}"
         )
-    if steps < 1 or every < 1:
-        raise ValueError(
-            f"sweep: expected steps and evaluate_every >= 1, got {steps} and {every}"
+    for rng in rngs:
+        check_rng("sweep", rng)
+    check_run("sweep", data, steps, batch_size, evaluate_every, probe)
+    if not isinstance(optimizer, type) or not issubclass(optimizer, Optimizer):
+        raise TypeError(
+            f"sweep: expected optimizer to be a class such as SGD, got {optimizer!r}"
         )
-    if not all(net.training for net in nets):
-        raise ValueError("sweep: expected networks in training mode")
+    if "lr" in settings or "params" in settings:
+        raise TypeError("sweep: expected the rates as lrs, got a setting lr or params")
     net = stack(nets)
-    step_of = optimizer(_groups(net, np.asarray(lrs)), **settings)
+    if not all(module.training for module in nets):
+        raise ValueError("sweep: expected networks in training mode")
+    optimizers = _optimizers(net, np.asarray(lrs), optimizer, settings)
     orders = [_orders(len(data.x_train), batch_size, rng) for rng in rngs]
     losses, accuracies, evaluations, probes, seconds = [], [], [], [], 0.0
+    first = net[0] if isinstance(net[0], LaneLinear) else None
 
-    def evaluate(step):
+    def evaluate(step: int) -> None:
         val = lane_accuracy(net, data.x_val, data.y_val, K)
         evaluations.append((step, val, seconds))
         probes.append(None if probe is None else probe(net))
 
     with np.errstate(all="ignore"):  # lanes whose rate is too high overflow
         evaluate(0)
-        net[0].wants_dx = False
         for step in progress(steps):
             start = time.perf_counter()
             rows = np.stack([next(order) for order in orders], axis=1)  # (N, K)
             target = data.y_train[rows]
             logits = net(data.x_train[rows].reshape(batch_size, -1))
             logits = logits.reshape(*target.shape, -1)
-            loss, dlogits = lane_losses(logits, target)
+            if step == 1:
+                check_classes("sweep", "data.y_train", data.y_train, logits.shape[2])
+            loss, dlogits = losses_and_gradients(logits, target)
             losses.append(loss)
             accuracies.append((logits.argmax(2) == target).mean(0))
-            step_of.zero_grad()
+            for one in optimizers:
+                one.zero_grad()
+            if first is not None:
+                first.wants_dx = False
             net.backward(dlogits.reshape(batch_size, -1))
-            step_of.step()
+            if first is not None:
+                first.wants_dx = True
+            for one in optimizers:
+                one.step()
             seconds += time.perf_counter() - start
             if step % every == 0 or step == steps:
                 evaluate(step)
-        net[0].wants_dx = True
     columns = map(np.array, (losses, accuracies, *zip(*evaluations, strict=True)))
-    return net, History(*columns, probes)
+    return net, History(*columns, probes=probes)
 
 
-def sweep_rates(build, data, rates, seeds, **settings):
+def sweep_rates(
+    build: Callable[[np.random.Generator], Sequential],
+    data: Data,
+    rates: Sequence[float],
+    seeds: Sequence[int],
+    **settings: Any,
+) -> tuple[Sequential, History]:
     """Train one network for each learning rate and seed; each seed with the same start and order.
 
     Parameters
@@ -116,6 +152,7 @@ def sweep_rates(build, data, rates, seeds, **settings):
     build : callable
         ``build(rng)`` returns a new network; all its random numbers come from `rng`.
     data : bnlib.lab.data.Data
+        As for `sweep`.
     rates : sequence of float
         Learning rates.
     seeds : sequence of int
@@ -129,19 +166,29 @@ def sweep_rates(build, data, rates, seeds, **settings):
         The stacked network; lane ``i * len(seeds) + j`` had rate i and seed j.
     history : History
         Its columns have the axes (..., rates, seeds).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit; nothing is trained then.
     """
+    check_call("sweep_rates", "build", build)
+    rates = check_rates("sweep_rates", "rates", rates)
+    seeds = check_items("sweep_rates", "seeds", seeds)
+    for seed in seeds:
+        check_int("sweep_rates", "each of seeds", seed, low=0)
     lanes = [(lr, *np.random.default_rng(s).spawn(2)) for lr in rates for s in seeds]
     lrs, starts, orders = zip(*lanes, strict=True)
     net, history = sweep([build(rng) for rng in starts], data, lrs, orders, **settings)
     grid = len(rates), len(seeds)
-    columns = {
-        name: getattr(history, name).reshape(-1, *grid)
-        for name in ("loss", "train_accuracy", "val_accuracy")
-    }
-    return net, history._replace(**columns)
+    return net, history._replace(
+        loss=history.loss.reshape(-1, *grid),
+        train_accuracy=history.train_accuracy.reshape(-1, *grid),
+        val_accuracy=history.val_accuracy.reshape(-1, *grid),
+    )
 
 
-def best_rate(rates, scores):
+def best_rate(rates: Sequence[float], scores: Any) -> int:
     """Find the rate with the highest median score, and refuse one at the grid's edge.
 
     Parameters
@@ -158,11 +205,25 @@ def best_rate(rates, scores):
 
     Raises
     ------
+    TypeError
+        If a rate is no number, or a score.
     ValueError
-        If it is the first or the last: a better one may lie outside. With real MNIST
-        (``BNLIB_MNIST``), for which the book's grids were not made, a line is printed instead.
+        If the rates do not rise, or there are not as many rows of scores. If the best is the first
+        or the last: a better one may lie outside. With real MNIST (``BNLIB_MNIST``), for which the
+        book's grids were not made, a line is printed instead.
     """
-    scores = np.nan_to_num(np.asarray(scores, float), nan=-np.inf)
+    rates = check_items("best_rate", "rates", rates)
+    for rate in rates:
+        check_number("best_rate", "each of rates", rate)
+    if any(a >= b for a, b in zip(rates[:-1], rates[1:], strict=True)):
+        raise ValueError(f"best_rate: expected rates in rising order, got {rates}")
+    shape = f"({len(rates)}, seeds)"
+    scores = check_values("best_rate", "scores", scores, (2,), shape)
+    if len(scores) != len(rates):
+        raise ValueError(
+            f"best_rate: expected scores of shape {shape}, got {scores.shape}"
+        )
+    scores = np.nan_to_num(scores, nan=-np.inf)
     best = int(np.median(scores, axis=1).argmax())
     if best in (0, len(rates) - 1):
         message = (
@@ -175,13 +236,15 @@ def best_rate(rates, scores):
     return best
 
 
-def _groups(net, lrs):
+def _optimizers(
+    net: Sequential, lrs: Array, kind: type[Optimizer], settings: dict[str, Any]
+) -> list[Optimizer]:
     """Give each lane of each parameter, a share of its first axis, the lane's rate.
 
-    A large parameter goes to the optimizer in pieces, which its temporary arrays leave in the
-    cache; the pieces are views.
+    A large parameter goes to optimizers of its own, in pieces whose temporary arrays the cache
+    holds: one optimizer computes all its steps before it makes the first. The pieces are views.
     """
-    groups = []
+    small, large = [], []
     for p in net.parameters():
         lr = np.repeat(lrs.astype(p.data.dtype), len(p.data) // len(lrs))
         lr = lr.reshape(-1, *[1] * (p.data.ndim - 1))
@@ -191,11 +254,16 @@ def _groups(net, lrs):
         ):
             piece = Parameter(arrays[0])
             piece.grad = arrays[1]
-            groups.append({"params": [piece], "lr": arrays[2]})
-    return groups
+            group = {"params": [piece], "lr": arrays[2]}
+            if pieces == 1:
+                small.append(group)
+            else:
+                large.append([group])
+    groups = ([small] if small else []) + large
+    return [kind(group, **settings) for group in groups]
 
 
-def _orders(n, batch_size, rng):
+def _orders(n: int, batch_size: int, rng: np.random.Generator) -> Iterator[Array]:
     """Yield the rows of each mini-batch, epoch after epoch, as `batches` shuffles them."""
     rows = np.arange(n)
     while True:

@@ -2,16 +2,22 @@
 
 import os
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain, count, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
+from bnlib._checks import check_array, check_int, check_number, check_rng
+from bnlib._types import Array
 from bnlib.layers import CrossEntropyLoss
+from bnlib.module import Module, no_grad
+from bnlib.optim import Optimizer
 
-from .data import batches
+from ._checks import check_call, check_classes, check_kind, check_labels, check_split
+from .data import Data, batches
 
 __all__ = ["History", "accuracy", "evaluating", "fit", "progress", "steps_to"]
 
@@ -19,7 +25,7 @@ __all__ = ["History", "accuracy", "evaluating", "fit", "progress", "steps_to"]
 class History(NamedTuple):
     """What `fit` saw, once a step and once an evaluation.
 
-    Attributes
+    Parameters
     ----------
     loss, train_accuracy : ndarray of shape (steps,)
         Of each mini-batch, in training mode, before its update.
@@ -31,56 +37,157 @@ class History(NamedTuple):
         What the argument `probe` of `fit` returned at each evaluation.
     """
 
-    loss: np.ndarray
-    train_accuracy: np.ndarray
-    steps: np.ndarray
-    val_accuracy: np.ndarray
-    seconds: np.ndarray
-    probes: list
+    loss: Array
+    train_accuracy: Array
+    steps: Array
+    val_accuracy: Array
+    seconds: Array
+    probes: list[Any]
 
 
 @contextmanager
-def evaluating(net):
-    """Put a network in evaluation mode for a ``with`` block, then each module back as it was."""
+def evaluating(net: Module) -> Iterator[Module]:
+    """Put a network in evaluation mode for a ``with`` block, then each module back as it was.
+
+    The block is for predictions: it is under `bnlib.no_grad`, so that nothing is kept, and no
+    backward belongs to a forward in it.
+
+    Parameters
+    ----------
+    net : Module
+        The network.
+
+    Yields
+    ------
+    Module
+        The same network.
+
+    Raises
+    ------
+    TypeError
+        If `net` is no module.
+    """
+    check_kind("evaluating", "net", net, Module)
     modes = [(module, module.training) for module in net.modules()]
-    net.eval()
     try:
-        yield net
+        net.eval()
+        with no_grad():
+            yield net
     finally:
         for module, mode in modes:
             module.training = mode
 
 
-def accuracy(net, x, y, *, batch_size=64):
-    """Share of samples whose largest logit is that of their label, in evaluation mode.
+def accuracy(net: Module, x: Array, y: Array, *, batch_size: int = 64) -> float:
+    """Return the share of samples whose largest logit is that of their label, in evaluation mode.
 
-    `batch_size` bounds the memory. ValueError if there is no sample, or not one label for each.
+    Parameters
+    ----------
+    net : Module
+        A classifier. Nothing is kept in it, and each module gets its mode back.
+    x : ndarray of shape (N, ...)
+        Samples.
+    y : ndarray of int of shape (N,)
+        Labels.
+    batch_size : int
+        Bounds the memory.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no sample, not one label for each, a label is no class of the network, or an
+        argument is not what it should be.
     """
-    if len(x) != len(y) or len(x) == 0:
-        raise ValueError(
-            f"accuracy: expected one label for each input, got {len(y)} for {len(x)}"
-        )
+    check_array("accuracy", "x", x)
+    check_int("accuracy", "batch_size", batch_size)
+    labels = check_labels("accuracy", "y", y, len(x) if x.ndim else 0)
+    guesses, classes = _guesses("accuracy", net, x, batch_size)
+    check_classes("accuracy", "y", labels, classes)
+    return float(np.mean(guesses == labels))
+
+
+def _guesses(call: str, net: Module, x: Array, batch_size: int) -> tuple[Array, int]:
+    """Return the class with the largest logit for each sample, and the number of classes."""
+    guesses = []
     with evaluating(net):
-        starts = range(0, len(x), batch_size)
-        guesses = [net(x[i : i + batch_size]).argmax(1) for i in starts]
-    return float(np.mean(np.concatenate(guesses) == y))
+        for i in range(0, len(x), batch_size):
+            logits = net(x[i : i + batch_size])
+            if logits.ndim != 2 or logits.shape[1] == 0:
+                raise ValueError(
+                    f"{call}: expected a network with outputs of shape (N, classes), "
+                    f"got {logits.shape}"
+                )
+            guesses.append(logits.argmax(1))
+    return np.concatenate(guesses), logits.shape[1]
 
 
-def progress(steps):
+def progress(steps: int) -> Iterator[int]:
     """Iterate over the steps 1, 2, … of a run, with a progress bar where somebody watches.
 
     That is in a terminal, and wherever ``BNLIB_PROGRESS`` is set, as ``make lab`` does. Elsewhere,
     in CI and in the stored notebooks, nothing is printed. The bar goes away when the run ends.
+
+    Parameters
+    ----------
+    steps : int
+        Number of steps.
+
+    Returns
+    -------
+    iterator of int
+        From 1 to `steps`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `steps` is no integer, or negative.
     """
+    check_int("progress", "steps", steps, low=0)
     watched = bool(os.environ.get("BNLIB_PROGRESS"))
     unless_terminal = None  # tqdm's word for: only where stderr is a terminal
     disable = False if watched else unless_terminal
-    return tqdm(range(1, steps + 1), unit="step", leave=False, disable=disable)
+    bar = tqdm(range(1, steps + 1), unit="step", leave=False, disable=disable)
+    return iter(bar)
+
+
+def check_run(
+    call: str,
+    data: Any,
+    steps: Any,
+    batch_size: Any,
+    evaluate_every: Any,
+    probe: Any,
+) -> None:
+    """Raise unless `fit` and `sweep` can train with these arguments."""
+    check_int(call, "steps", steps)
+    check_int(call, "batch_size", batch_size)
+    if evaluate_every is not None:
+        check_int(call, "evaluate_every", evaluate_every)
+    check_call(call, "probe", probe, optional=True)
+    check_split(call, data, "train")
+    check_split(call, data, "val")
+    if batch_size > len(data.x_train):
+        raise ValueError(
+            f"{call}: expected batch_size from 1 to {len(data.x_train)}, got {batch_size}"
+        )
 
 
 def fit(
-    net, data, optimizer, *, steps, batch_size, rng, evaluate_every=None, probe=None
-):
+    net: Module,
+    data: Data,
+    optimizer: Optimizer,
+    *,
+    steps: int,
+    batch_size: int,
+    rng: np.random.Generator,
+    evaluate_every: int | None = None,
+    probe: Callable[[Any], Any] | None = None,
+) -> History:
     """Train a classifier with softmax cross-entropy, epoch after epoch in shuffled mini-batches.
 
     Parameters
@@ -110,25 +217,29 @@ def fit(
     TypeError, ValueError
         If an argument does not fit; nothing is trained then.
     """
-    every = steps if evaluate_every is None else evaluate_every
-    if steps < 1 or every < 1:
-        raise ValueError(
-            f"fit: expected steps and evaluate_every >= 1, got {steps} and {every}"
-        )
+    check_kind("fit", "net", net, Module)
+    check_kind("fit", "optimizer", optimizer, Optimizer)
+    check_run("fit", data, steps, batch_size, evaluate_every, probe)
+    check_rng("fit", rng)
     if not net.training:
         raise ValueError(
             "fit: expected a network in training mode; call net.train() first"
         )
+    every = steps if evaluate_every is None else evaluate_every
     epochs = (batches(data.x_train, data.y_train, batch_size, rng) for _ in count())
-    criterion, seconds, trained, evaluated, probes = CrossEntropyLoss(), 0.0, [], [], []
+    criterion, seconds = CrossEntropyLoss(), 0.0
+    trained, evaluated, probes = [], [], []
 
-    def evaluate(step):
-        evaluated.append((step, accuracy(net, data.x_val, data.y_val), seconds))
+    def evaluate(step: int) -> None:
+        guesses, classes = _guesses("fit", net, data.x_val, 64)
+        if step == 0:
+            check_classes("fit", "data.y_val", data.y_val, classes)
+            check_classes("fit", "data.y_train", data.y_train, classes)
+        evaluated.append((step, np.mean(guesses == data.y_val), seconds))
         probes.append(None if probe is None else probe(net))
 
-    with np.errstate(
-        all="ignore"
-    ):  # with a learning rate that is too high, numbers overflow
+    # With a learning rate that is too high, numbers overflow.
+    with np.errstate(all="ignore"):
         evaluate(0)
         samples = islice(chain.from_iterable(epochs), steps)
         for step, (x, y) in zip(progress(steps), samples, strict=True):
@@ -141,12 +252,12 @@ def fit(
             seconds += time.perf_counter() - start
             if step % every == 0 or step == steps:
                 evaluate(step)
-    return History(
-        *np.array(trained).T, *map(np.array, zip(*evaluated, strict=True)), probes
-    )
+    loss, train_accuracy = np.array(trained).T
+    columns = map(np.array, zip(*evaluated, strict=True))
+    return History(loss, train_accuracy, *columns, probes)
 
 
-def steps_to(history, level):
+def steps_to(history: History, level: float) -> Array:
     """Find the first evaluation with a validation accuracy of at least `level`.
 
     Parameters
@@ -154,11 +265,25 @@ def steps_to(history, level):
     history : History
         Of one run, or of a sweep: further axes of `val_accuracy` are runs.
     level : float
+        An accuracy.
 
     Returns
     -------
     ndarray of float
         Updates made until then, for each run; inf where it was never reached.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `history` is no history, its columns do not fit each other, or `level` is no number.
     """
-    reached = np.asarray(history.val_accuracy) >= level
-    return np.where(reached.any(0), history.steps[reached.argmax(0)], np.inf)
+    check_kind("steps_to", "history", history, History)
+    check_number("steps_to", "level", level)
+    values, steps = np.asarray(history.val_accuracy), np.asarray(history.steps)
+    if values.ndim == 0 or len(values) == 0 or steps.shape != values.shape[:1]:
+        raise ValueError(
+            "steps_to: expected val_accuracy of shape (evaluations, ...), one for each of "
+            f"{steps.size} steps, got {values.shape}"
+        )
+    reached = values >= level
+    return np.where(reached.any(0), steps[reached.argmax(0)], np.inf)

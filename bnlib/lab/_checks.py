@@ -1,0 +1,154 @@
+"""What the laboratory says to bad input, beyond `bnlib._checks`: labels, splits, rates, pictures.
+
+A message has the same form: the call, what was expected, what came, and the cure where there is one.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from bnlib._checks import check_array, check_number, described
+from bnlib._types import Array
+
+
+def check_kind(call: str, name: str, value: Any, kind: type) -> None:
+    """Raise TypeError unless `value` is an instance of `kind`."""
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"{call}: expected {name} to be a {kind.__name__}, "
+            f"got {type(value).__name__} {described(value)}"
+        )
+
+
+def check_call(call: str, name: str, value: Any, optional: bool = False) -> None:
+    """Raise TypeError unless `value` can be called, or is None where it is optional."""
+    if not callable(value) and not (optional and value is None):
+        raise TypeError(
+            f"{call}: expected {name} to be a function, got {type(value).__name__}"
+        )
+
+
+def check_path(call: str, name: str, value: Any) -> None:
+    """Raise TypeError unless `value` is the path of a file or folder."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(
+            f"{call}: expected {name} to be a path, got {type(value).__name__}"
+        )
+
+
+def check_items(call: str, name: str, values: Any, low: int = 1) -> list[Any]:
+    """Return a sequence as a list; raise unless it has at least `low` items."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise TypeError(
+            f"{call}: expected {name} to be a sequence, got {type(values).__name__}"
+        )
+    items = list(values)
+    if len(items) < low:
+        raise ValueError(
+            f"{call}: expected {name} with at least {low} items, got {len(items)}"
+        )
+    return items
+
+
+def check_strings(call: str, name: str, values: Any, count: int) -> list[str]:
+    """Return names as strings; raise unless there are `count` of them."""
+    items = check_items(call, name, values, low=0)
+    if len(items) != count:
+        raise ValueError(f"{call}: expected {count} {name}, got {len(items)}")
+    return [str(item) for item in items]
+
+
+def check_rates(call: str, name: str, values: Any) -> list[float]:
+    """Return learning rates as a list; raise unless there is one, and each is from 0 on."""
+    rates = check_items(call, name, values)
+    for rate in rates:
+        check_number(call, f"each of {name}", rate, low=0)
+    return rates
+
+
+def check_pair_of_numbers(call: str, name: str, value: Any) -> tuple[float, float]:
+    """Return two numbers; raise unless the first is the smaller one."""
+    if np.shape(value) != (2,):
+        raise ValueError(
+            f"{call}: expected {name} as a pair of numbers, got {described(value)}"
+        )
+    first, last = value
+    for number in (first, last):
+        check_number(call, f"each of {name}", number)
+    if not first < last:
+        raise ValueError(f"{call}: expected {name} to rise, got {described(value)}")
+    return float(first), float(last)
+
+
+def check_values(
+    call: str, name: str, values: Any, ndim: Sequence[int], shape: str
+) -> Array:
+    """Return numbers as an array of float64; raise unless it has one of `ndim` axes.
+
+    NaN and infinities are numbers here: a run that diverged is one of the results.
+    """
+    if isinstance(values, np.ndarray):
+        check_array(call, name, values)
+    try:
+        array = np.asarray(values)
+    except ValueError:  # of lists of several lengths
+        array = np.empty(0, object)
+    if array.dtype.kind not in "biuf":
+        got = array.dtype if array.dtype != object else described(values)
+        raise TypeError(f"{call}: expected {name} to hold real numbers, got {got}")
+    if array.ndim not in ndim or array.size == 0:
+        raise ValueError(
+            f"{call}: expected {name} of shape {shape}, got {array.shape}"
+        )
+    return array.astype(np.float64)
+
+
+def check_labels(
+    call: str, name: str, y: Any, n: int, classes: int | None = None
+) -> Array:
+    """Return labels as an array; raise unless they are integers, one for each of `n` samples.
+
+    With `classes`, each label must be one of 0 … classes − 1.
+    """
+    if isinstance(y, np.ndarray):
+        check_array(call, name, y)
+    try:
+        labels = np.asarray(y)
+    except ValueError:  # of lists of several lengths
+        labels = np.empty(0, object)
+    if labels.dtype.kind not in "iu" and labels.size:
+        raise TypeError(
+            f"{call}: expected {name} of an integer dtype, got {labels.dtype}"
+        )
+    if labels.shape != (n,) or n == 0:
+        column = labels.shape == (n, 1) and n > 0
+        cure = f": use {name}[:, 0]" if column else ""
+        raise ValueError(
+            f"{call}: expected {name} of shape (N,), N > 0, one label for each of {n} "
+            f"inputs, got {labels.shape}{cure}"
+        )
+    check_classes(call, name, labels, classes)
+    return labels
+
+
+def check_classes(call: str, name: str, labels: Array, classes: int | None) -> None:
+    """Raise ValueError unless each label is one of 0 … classes − 1; of any class from 0 for None."""
+    low, high = labels.min(), labels.max()
+    if low < 0 or (classes is not None and high >= classes):
+        wanted = "from 0 on" if classes is None else f"from 0 to {classes - 1}"
+        raise ValueError(f"{call}: expected {name} {wanted}, got {low} to {high}")
+
+
+def check_split(call: str, data: Any, part: str) -> None:
+    """Raise unless `data` has inputs and labels of one of its splits, and at least one of each."""
+    x, y = (getattr(data, f"{axis}_{part}", None) for axis in "xy")
+    if x is None or y is None:
+        raise TypeError(
+            f"{call}: expected data to be a bnlib.lab.data.Data with x_{part} and "
+            f"y_{part}, got {type(data).__name__}"
+        )
+    check_array(call, f"data.x_{part}", x)
+    check_array(call, f"data.y_{part}", y)
+    check_labels(call, f"data.y_{part}", y, len(x) if x.ndim else 0)
