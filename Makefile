@@ -32,7 +32,8 @@ test: $(READY)  ## Run every test: units, doctests, and the book's notebooks
 lab: $(READY)  ## Open the notebooks in JupyterLab
 	BNLIB_PROGRESS=1 $(BIN)/jupyter lab book
 
-notebooks: $(READY)  ## Format and run all notebooks, or some: make notebooks NB=book/2-build/forward.ipynb
+notebooks: $(READY)  ## Fill, format and run all notebooks, or some: make notebooks NB=book/2-build/forward.ipynb
+	$(BIN)/python tools/book_code.py $(NB)
 	$(BIN)/ruff format --quiet $(or $(NB),book)
 	$(BIN)/python tools/refresh.py $(NB)
 

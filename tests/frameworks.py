@@ -1,21 +1,28 @@
-"""Batch normalization in bnlib, PyTorch, Keras, ONNX and Flax, behind one door.
+"""Normalizations in bnlib, PyTorch, Keras, ONNX and Flax, behind one door.
 
-A `Case` speaks PyTorch's conventions: channels on axis 1, a momentum that weighs the new
-batch. Each ``with_*`` function translates it for one framework, takes three training
+A `Case` of batch normalization speaks PyTorch's conventions: channels on axis 1, a momentum that
+weighs the new batch. Each ``with_*`` function translates it for one framework, takes three training
 steps and one evaluation, and returns the same named arrays, translated back.
+
+The other normalizations have no state. What they are called elsewhere is in `ELSEWHERE`, by the
+names of the rows of `cases.NORMS`.
 """
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 os.environ["KERAS_BACKEND"] = "torch"  # before Keras is imported, here and nowhere else
 
 import keras
 import numpy as np
 import onnx
+import pytest
 import torch
+from cases import NORMS
 from onnx.reference import ReferenceEvaluator
 
 import bnlib
@@ -147,11 +154,11 @@ def with_bnlib(case, biased=False):
     return run(case, step, running)
 
 
-def torch_gradients(forward, x, r, weight, bias):
-    """Return y, dx, dweight, dbias of ``sum(forward(x) * r)``; the parameters are torch's."""
+def torch_gradients(forward, x, r, *parameters):
+    """Return y and the gradients of ``sum(forward(x) * r)``; the parameters are torch's."""
     x = torch.tensor(x, requires_grad=True)
     y = forward(x)
-    gradients = torch.autograd.grad(y, (x, weight, bias), torch.from_numpy(r))
+    gradients = torch.autograd.grad(y, (x, *parameters), torch.from_numpy(r))
     return tuple(a.detach().numpy() for a in (y, *gradients))
 
 
@@ -246,11 +253,12 @@ FLAX = json.loads((Path(__file__).parent / "vectors" / "flax.json").read_text())
 
 
 def recorded(record, prefix=""):
-    """Return y, dx, dweight, dbias as Flax gave them, by bnlib's names and axes."""
+    """Return y and the gradients as Flax gave them, by bnlib's names and axes."""
     names = {"y": "y", "dx": "dx", "dscale": "dweight", "dbias": "dbias"}
     arrays = {
         prefix + ours: np.array(record[prefix + theirs], record["dtype"])
         for theirs, ours in names.items()
+        if prefix + theirs in record
     }
     return {name: channels_first(a) if a.ndim > 1 else a for name, a in arrays.items()}
 
@@ -278,3 +286,141 @@ def with_flax(record):
         for key in ("mean", "var")
     }
     return recorded(record) | running | recorded(record, "eval_")
+
+
+# Normalizations without state ----------------------------------------------------------
+
+
+class Elsewhere(NamedTuple):
+    """A normalization in the other frameworks, where they have it, with a setting all can do."""
+
+    shape: tuple[int, ...]  # of x
+    setting: dict[str, Any]  # of bnlib's function
+    options: dict[str, Any] = {}  # of the layers of bnlib and PyTorch  # noqa: RUF012
+    # Layers of Keras, each with whether the channels are at the end; and their default.
+    keras: tuple[tuple[Callable[..., Any], bool], ...] = ()
+    keras_epsilon: float = 1e-3
+    # Operator, opset, number of outputs, and attributes for a dtype.
+    onnx: tuple[str, int, int, Callable[[str], dict[str, Any]]] | None = None
+    # Key of the recordings, and the setting for one of them.
+    flax: tuple[str, Callable[[dict[str, Any]], dict[str, Any]]] | None = None
+
+
+def group_normalization(groups, axis):
+    """Return a function that makes Keras' layer."""
+    return lambda **options: keras.layers.GroupNormalization(groups, axis, **options)
+
+
+def grouped_in_onnx(dtype):
+    """Return the attributes of ONNX's operator, the one whose reference heeds `stash_type`."""
+    stash = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))  # to compute in
+    return {"num_groups": 2, "stash_type": stash}
+
+
+# These columns stand beside those of `cases.NORMS`: few tests need to import Keras.
+ELSEWHERE = {
+    "LayerNorm": Elsewhere(
+        shape=(4, 6, 3, 5),
+        setting={"normalized_shape": (6, 3, 5)},
+        keras=(
+            (lambda **o: keras.layers.LayerNormalization(axis=[1, 2, 3], **o), False),
+        ),
+        onnx=("LayerNormalization", 17, 3, lambda dtype: {"axis": 1}),
+        flax=("layer_norm", lambda record: {"normalized_shape": (5,)}),
+    ),
+    "GroupNorm": Elsewhere(
+        shape=(4, 6, 3, 5),
+        setting={"num_groups": 2},
+        keras=((group_normalization(2, 1), False), (group_normalization(2, -1), True)),
+        onnx=("GroupNormalization", 21, 1, grouped_in_onnx),
+        flax=("group_norm", lambda record: {"num_groups": record["num_groups"]}),
+    ),
+    "InstanceNorm": Elsewhere(
+        shape=(4, 6, 3, 5),
+        setting={},
+        options={"affine": True},
+        # As many groups as channels.
+        keras=(
+            (group_normalization(-1, 1), False),
+            (group_normalization(-1, -1), True),
+        ),
+        onnx=("InstanceNormalization", 22, 1, lambda dtype: {}),
+        flax=("instance_norm", lambda record: {}),
+    ),
+    "RMSNorm": Elsewhere(
+        shape=(4, 6, 3, 5),
+        setting={"normalized_shape": (6, 3, 5)},
+        keras=(
+            (lambda **o: keras.layers.RMSNormalization(axis=[1, 2, 3], **o), False),
+        ),
+        keras_epsilon=1e-6,
+        onnx=("RMSNormalization", 23, 1, lambda dtype: {"axis": 1}),
+        flax=("rms_norm", lambda record: {"normalized_shape": (5,)}),
+    ),
+}
+
+
+def over_norms(*frameworks):
+    """Parametrize a test over the rows of both tables, those that some frameworks have."""
+    rows = [(norm, ELSEWHERE[norm.name]) for norm in NORMS if norm.name in ELSEWHERE]
+    return pytest.mark.parametrize(
+        ("norm", "row"),
+        [
+            pytest.param(norm, row, id=norm.name)
+            for norm, row in rows
+            if all(getattr(row, name) for name in frameworks)
+        ],
+    )
+
+
+def sample_arrays(norm, row, dtype):
+    """Return random x, r, and parameters by their names."""
+    rng = np.random.default_rng(0)
+    size = norm.parameters(row.shape, row.setting)
+    shapes = {"x": row.shape, "r": row.shape, **dict.fromkeys(norm.affine, size)}
+    arrays = {
+        name: rng.normal(0.5, 1.5, shape).astype(dtype)
+        for name, shape in shapes.items()
+    }
+    return arrays.pop("x"), arrays.pop("r"), arrays
+
+
+def make_layer(library, norm, row, shape, setting, dtype):
+    """Return the layer of bnlib or of PyTorch for an input of a shape, with eps 1e-5."""
+    layer = getattr(library, norm.layers[len(shape)])
+    dtype = dtype if library is bnlib else getattr(torch, dtype)
+    arguments = norm.arguments(shape, setting)
+    return layer(*arguments, eps=1e-5, dtype=dtype, **row.options)
+
+
+def named(arrays, parameters):
+    """Name y and gradients."""
+    return dict(zip(("y", "dx", *map("d{}".format, parameters)), arrays, strict=True))
+
+
+def with_layer(layer, x, r, parameters):
+    """Return y and gradients of a layer of bnlib, its parameters set."""
+    layer.load_state_dict(parameters)
+    arrays = [layer(x), layer.backward(r)]
+    return named([*arrays, *(p.grad for p in layer.parameters())], parameters)
+
+
+def with_torch_layer(layer, x, r, parameters):
+    """Return y and gradients of a layer of PyTorch, its parameters set."""
+    layer.load_state_dict({name: torch.tensor(a) for name, a in parameters.items()})
+    return named(torch_gradients(layer, x, r, *layer.parameters()), parameters)
+
+
+def with_keras_layer(layer, x, r, parameters, last=False):
+    """Return y and gradients of a layer of Keras, its parameters set."""
+    if last:
+        x, r = channels_last(x), channels_last(r)
+    layer.build(x.shape)
+    weights = layer.trainable_variables
+    for variable, a in zip(weights, parameters.values(), strict=True):
+        variable.assign(a)
+    arrays = torch_gradients(layer, x, r, *(variable.value for variable in weights))
+    found = named(arrays, parameters)
+    if last:
+        found |= {name: channels_first(found[name]) for name in ("y", "dx")}
+    return found

@@ -80,24 +80,31 @@ class A(NamedTuple):
 
     x: int = 1  # kept
 
+
+class B(A):
+    y: ClassVar[int] = 2  # kept
+    z: float
+
     def f(
         self, a: int, *b: str, c: float = 1e-3, **d: Any
     ) -> dict[str, int]:  # type: ignore[x]
         """One line."""
         e: list[int] = [1,  # kept
                         2]
-        return "kept"
+        g: int
+        return "kept"  # kept
 
 
-class B(Exception):
+class C(Exception):
     """Nothing but this."""
 '''
     assert plain(source) == (
-        "class A(NamedTuple):\n    x: int = 1  # kept\n\n"
+        "class A(NamedTuple):\n    x: int = 1  # kept\n\n\n"
+        "class B(A):\n    y = 2  # kept\n\n"
         "    def f(self, a, *b, c=1e-3, **d):\n"
         "        e = [1,  # kept\n                        2]\n"
-        '        return "kept"\n\n\n'
-        'class B(Exception):\n    """Nothing but this."""'
+        '        return "kept"  # kept\n\n\n'
+        'class C(Exception):\n    """Nothing but this."""'
     )
 
 

@@ -9,6 +9,7 @@ from frameworks import (
     differences,
     keras,
     make_case,
+    over_norms,
     run_onnx,
     with_bnlib,
     with_keras,
@@ -81,16 +82,18 @@ def test_default_momentum_weighs():
     assert attribute.default_value.f == np.float32(0.9)
 
 
-def test_default_eps_of_layer_and_group_norm():
-    for library in (bnlib, torch.nn):
-        assert library.LayerNorm(2).eps == library.GroupNorm(1, 2).eps == 1e-5
-    assert keras.layers.LayerNormalization().epsilon == 1e-3
-    assert keras.layers.GroupNormalization().epsilon == 1e-3
-    assert FLAX["defaults"]["layer_norm_epsilon"] == 1e-6
-    assert FLAX["defaults"]["group_norm_epsilon"] == 1e-6
-    for operator in ("LayerNormalization", "GroupNormalization"):
-        attribute = onnx.defs.get_schema(operator).attributes["epsilon"]
-        assert attribute.default_value.f == np.float32(1e-5)
+@over_norms("keras", "onnx", "flax")
+def test_default_eps(norm, row):
+    name, arguments = norm.layers[4], norm.arguments(row.shape, row.setting)
+    ours, theirs = (getattr(library, name)(*arguments) for library in (bnlib, torch.nn))
+    assert ours.eps == theirs.eps
+    # PyTorch's RMSNorm takes the distance of 1 to the next number instead.
+    assert theirs.eps == (None if norm.name == "RMSNorm" else 1e-5)
+    for make, _ in row.keras:
+        assert make().epsilon == row.keras_epsilon
+    assert FLAX["defaults"][f"{row.flax[0]}_epsilon"] == 1e-6
+    attribute = onnx.defs.get_schema(row.onnx[0]).attributes["epsilon"]
+    assert attribute.default_value.f == np.float32(1e-5)
 
 
 def test_default_channel_axis():

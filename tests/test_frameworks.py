@@ -1,27 +1,30 @@
 """bnlib against PyTorch, Keras, ONNX and Flax: the same numbers."""
 
 import numpy as np
-import onnx
 import pytest
 import torch
+from cases import NORMS
 from frameworks import (
+    ELSEWHERE,
     FLAX,
     GRADIENTS,
     as_in_onnx,
-    channels_first,
-    channels_last,
     differences,
-    keras,
     make_case,
+    make_layer,
+    over_norms,
     recorded,
     recorded_case,
     run_onnx,
-    torch_gradients,
+    sample_arrays,
     with_bnlib,
     with_flax,
     with_keras,
+    with_keras_layer,
+    with_layer,
     with_onnx,
     with_torch,
+    with_torch_layer,
 )
 
 import bnlib
@@ -88,87 +91,55 @@ def test_batch_norm_is_flax(record):
     assert_close(ours, with_flax(record), TOLERANCE[record["dtype"]])
 
 
-def with_layer(layer, x, r, weight, bias):
-    """Return y and gradients of a layer of bnlib or PyTorch, its parameters set."""
-    if isinstance(layer, torch.nn.Module):
-        with torch.no_grad():
-            layer.weight.copy_(torch.from_numpy(weight))
-            layer.bias.copy_(torch.from_numpy(bias))
-        arrays = torch_gradients(layer, x, r, layer.weight, layer.bias)
-    else:
-        layer.load_state_dict({"weight": weight, "bias": bias})
-        arrays = layer(x), layer.backward(r), layer.weight.grad, layer.bias.grad
-    return dict(zip(("y", *GRADIENTS), arrays, strict=True))
-
-
-def with_keras_layer(layer, x, r, weight, bias):
-    """Return y and gradients of a layer of Keras, its parameters set."""
-    layer.build(x.shape)
-    layer.gamma.assign(weight)
-    layer.beta.assign(bias)
-    arrays = torch_gradients(layer, x, r, layer.gamma.value, layer.beta.value)
-    return dict(zip(("y", *GRADIENTS), arrays, strict=True))
-
-
-def sample_arrays(dtype, *parameter_shape):
-    rng = np.random.default_rng(0)
-    shapes = (4, 6, 3, 5), (4, 6, 3, 5), parameter_shape, parameter_shape
-    return [rng.normal(0.5, 1.5, shape).astype(dtype) for shape in shapes]
-
-
+@over_norms()
 @over_dtypes
-def test_layer_norm(dtype):
-    shape = (6, 3, 5)
-    arrays = sample_arrays(dtype, *shape)
-    ours = with_layer(bnlib.LayerNorm(shape, dtype=dtype), *arrays)
-    theirs = torch.nn.LayerNorm(shape, dtype=getattr(torch, dtype))
-    assert_close(ours, with_layer(theirs, *arrays), TOLERANCE[dtype])
+def test_norm_is_pytorchs(norm, row, dtype):
+    arrays = sample_arrays(norm, row, dtype)
+    ours, theirs = (
+        make_layer(library, norm, row, row.shape, row.setting, dtype)
+        for library in (bnlib, torch.nn)
+    )
+    expected = with_torch_layer(theirs, *arrays)
+    assert_close(with_layer(ours, *arrays), expected, TOLERANCE[dtype])
 
-    theirs = keras.layers.LayerNormalization(axis=[1, 2, 3], epsilon=1e-5, dtype=dtype)
-    assert_close(ours, with_keras_layer(theirs, *arrays), TOLERANCE["float32"])
 
-    x, _, weight, bias = arrays
-    ours = bnlib.functional.layer_norm(x, shape, weight, bias, float(np.float32(1e-5)))
-    (y, _, _) = run_onnx("LayerNormalization", [x, weight, bias], 17, outputs=3, axis=1)
+@over_norms("keras")
+@over_dtypes
+def test_norm_is_keras(norm, row, dtype):
+    arrays = sample_arrays(norm, row, dtype)
+    layer = make_layer(bnlib, norm, row, row.shape, row.setting, dtype)
+    ours = with_layer(layer, *arrays)
+    for make, last in row.keras:
+        theirs = with_keras_layer(make(epsilon=1e-5, dtype=dtype), *arrays, last)
+        # float32 accuracy also in float64: see test_conventions.py.
+        assert_close(ours, theirs, TOLERANCE["float32"])
+
+
+@over_norms("onnx")
+@over_dtypes
+def test_norm_is_onnx(norm, row, dtype):
+    x, _, parameters = sample_arrays(norm, row, dtype)
+    operator, opset, outputs, attributes = row.onnx
+    inputs = [x, *parameters.values()]
+    y, *_ = run_onnx(operator, inputs, opset, outputs, **attributes(dtype))
+    function = getattr(bnlib.functional, norm.function)
+    eps = float(np.float32(1e-5))  # as in ONNX
+    ours = function(x, **row.setting, **parameters, eps=eps)
     assert_close({"y": ours}, {"y": y}, TOLERANCE[dtype])
 
 
+@over_norms("flax")
 @over_dtypes
-def test_group_norm(dtype):
-    x, r, weight, bias = arrays = sample_arrays(dtype, 6)
-    ours = with_layer(bnlib.GroupNorm(2, 6, dtype=dtype), *arrays)
-    theirs = torch.nn.GroupNorm(2, 6, dtype=getattr(torch, dtype))
-    assert_close(ours, with_layer(theirs, *arrays), TOLERANCE[dtype])
-
-    theirs = keras.layers.GroupNormalization(2, axis=1, epsilon=1e-5, dtype=dtype)
-    assert_close(ours, with_keras_layer(theirs, *arrays), TOLERANCE["float32"])
-    theirs = keras.layers.GroupNormalization(2, axis=-1, epsilon=1e-5, dtype=dtype)
-    last = with_keras_layer(theirs, channels_last(x), channels_last(r), weight, bias)
-    last |= {name: channels_first(last[name]) for name in ("y", "dx")}
-    assert_close(ours, last, TOLERANCE["float32"])
-
-    # ONNX computes in float32 unless `stash_type` says otherwise.
-    stash = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    ours = bnlib.functional.group_norm(x, 2, weight, bias, float(np.float32(1e-5)))
-    (y,) = run_onnx(
-        "GroupNormalization", [x, weight, bias], 21, num_groups=2, stash_type=stash
-    )
-    assert_close({"y": ours}, {"y": y}, TOLERANCE[dtype])
+def test_norm_is_flax(norm, row, dtype):
+    key, setting_of = row.flax
+    (record,) = (record for record in FLAX[key] if record["dtype"] == dtype)
+    case, setting = recorded_case(record), setting_of(record)
+    assert case.eps == 1e-5
+    layer = make_layer(bnlib, norm, row, case.r.shape, setting, dtype)
+    parameters = {name: getattr(case, name) for name in norm.affine}
+    ours = with_layer(layer, case.x[0], case.r, parameters)
+    assert_close(ours, recorded(record), TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("record", FLAX["layer_norm"], ids=lambda r: r["dtype"])
-def test_layer_norm_is_flax(record):
-    case = recorded_case(record)
-    layer = bnlib.LayerNorm(5, record["epsilon"], dtype=record["dtype"])
-    ours = with_layer(layer, case.x[0], case.r, case.weight, case.bias)
-    assert_close(ours, recorded(record), TOLERANCE[record["dtype"]])
-
-
-@pytest.mark.parametrize("record", FLAX["group_norm"], ids=lambda r: r["dtype"])
-def test_group_norm_is_flax(record):
-    case = recorded_case(record)
-    layer = bnlib.GroupNorm(
-        record["num_groups"], 4, record["epsilon"], dtype=record["dtype"]
-    )
-    ours = with_layer(layer, case.x[0], case.r, case.weight, case.bias)
-    assert_close(ours, recorded(record), TOLERANCE[record["dtype"]])
+def test_every_norm_has_a_row():
+    assert {norm.name for norm in NORMS} <= {"BatchNorm", *ELSEWHERE}

@@ -169,7 +169,7 @@ def test_an_unknown_shape_is_refused():
 @pytest.mark.parametrize("make", [data.digits, data.shapes])
 def test_negative_sizes_are_refused(make):
     with pytest.raises(
-        ValueError, match=f"^{make.__name__}: expected .* at least 0, got"
+        ValueError, match=f"^{make.__name__}: expected each split size >= 0, got -1"
     ):
         make(-1, 10, 10)
 
@@ -215,8 +215,9 @@ def test_batches_refuse_at_the_call():
     x, rng = np.arange(10), np.random.default_rng(0)
     with pytest.raises(ValueError, match="as many labels as inputs, 10, got 9"):
         data.batches(x, x[1:], 2, rng)
-    for size in (0, 11):
-        with pytest.raises(ValueError, match=f"batch_size from 1 to 10, got {size}"):
-            data.batches(x, x, size, rng)
+    with pytest.raises(ValueError, match="batch_size >= 1, got 0"):
+        data.batches(x, x, 0, rng)
+    with pytest.raises(ValueError, match="batch_size from 1 to 10, got 11"):
+        data.batches(x, x, 11, rng)
     with pytest.raises(TypeError, match="Generator, got int"):
         data.batches(x, x, 2, 0)

@@ -29,7 +29,7 @@ def test_a_stacked_layer_does_what_its_layers_do(make, training):
         for name, array in layer.named_state():
             array[...] = 2 if name == "num_batches_tracked" else rng.random(array.shape)
         layer.train(training)
-    (stacked,) = stack([Sequential(layer) for layer in layers]).layers
+    (stacked,) = stack([Sequential(layer) for layer in layers])
     x = rng.standard_normal((7, 18))
     y = stacked(x)
     dy = rng.standard_normal(y.shape)

@@ -60,7 +60,7 @@ def test_it_sees_what_a_step_sees():
     assert seen.names == ["Linear", "BatchNorm1d", "ReLU", "Dropout", "Linear"]
     assert list(seen.weights) == list(seen.weight_gradients) == ["0.weight", "4.weight"]
     criterion, outputs = CrossEntropyLoss(), []
-    for layer in net.layers:
+    for layer in net:
         outputs.append(layer(outputs[-1] if outputs else x))
     assert seen.loss == pytest.approx(criterion(outputs[-1], y), rel=1e-12)
     dy = criterion.backward()

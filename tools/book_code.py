@@ -23,25 +23,35 @@ import nbformat
 
 ROOT = Path(__file__).parent.parent
 PREFIX = "bnlib:"
+COMMENT = re.compile(r"  #[^#\"']*$")
 FOR_TOOLS = re.compile(r"\s*# (noqa|type: ignore)\b.*")  # comments that no reader needs
 
 
 def plain(source: str) -> str:
-    """Return source without docstrings that other statements follow, and without annotations."""
+    """Return source without docstrings that other statements follow, and without annotations.
+
+    The fields of a named tuple keep theirs, which make them fields.
+    """
     source = "\n".join(FOR_TOOLS.sub("", line) for line in source.splitlines())
     lines = source.splitlines()
     edits: list[tuple[int, int, str | None]] = []  # first line, end, new text
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    fields = {
+        id(line)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        and "NamedTuple" in map(ast.unparse, node.bases)
+        for line in node.body
+    }
+    for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             first = node.lineno - 1
             colon = first + signature_length(lines[first:])
             text = f"def {node.name}({arguments(source, node.args)}):"
             edits.append((first, colon, " " * node.col_offset + text))
-            edits += [
-                (line.lineno - 1, line.end_lineno, without_annotation(source, line))
-                for line in ast.walk(node)
-                if isinstance(line, ast.AnnAssign) and line.value is not None
-            ]
+        if isinstance(node, ast.AnnAssign) and id(node) not in fields:
+            text = without_annotation(source, node)
+            edits.append((node.lineno - 1, node.end_lineno, text))
         if (
             isinstance(node, (ast.FunctionDef, ast.ClassDef))
             and ast.get_docstring(node) is not None
@@ -50,7 +60,9 @@ def plain(source: str) -> str:
             doc = node.body[0]
             blank = not lines[doc.end_lineno].strip()
             edits.append((doc.lineno - 1, doc.end_lineno + blank, None))
-    for first, after, text in sorted(set(edits), reverse=True, key=lambda e: e[:2]):
+    for first, after, text in sorted(edits, reverse=True, key=lambda edit: edit[:2]):
+        comment = COMMENT.search(lines[after - 1]) if text else None
+        text = text + comment.group() if text and comment else text
         lines[first:after] = [] if text is None else text.splitlines()
     return "\n".join(lines)
 
@@ -80,8 +92,10 @@ def argument(source: str, node: ast.arg, default: ast.expr | None) -> str:
     return f"{node.arg}={ast.get_source_segment(source, default)}"
 
 
-def without_annotation(source: str, node: ast.AnnAssign) -> str:
-    """Return ``x = value`` of ``x: type = value``."""
+def without_annotation(source: str, node: ast.AnnAssign) -> str | None:
+    """Return ``x = value`` of ``x: type = value``, and nothing of ``x: type``."""
+    if node.value is None:
+        return None
     target = ast.get_source_segment(source, node.target)
     value = ast.get_source_segment(source, node.value)
     return " " * node.col_offset + f"{target} = {value}"
@@ -119,7 +133,8 @@ def definitions(module: str) -> dict[str, str]:
     for node in ast.parse(source).body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             names.append(node.name)
-            parts.append(plain(ast.get_source_segment(source, node)))
+            lines = source.splitlines()[node.lineno - 1 : node.end_lineno]
+            parts.append(plain("\n".join(lines)))
     return dict(zip(names, formatted(parts), strict=True))
 
 

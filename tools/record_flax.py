@@ -207,10 +207,13 @@ def record():
 
 
 def settled(new, old, tolerance=ROUND_OFF["float32"]):
-    """Return `new`, with the numbers of `old` wherever they agree to round-off."""
+    """Return `new`, with the numbers of `old` in arrays that agree to round-off."""
     if isinstance(new, dict) and isinstance(old, dict):
         tolerance = ROUND_OFF.get(new.get("dtype"), tolerance)
-        return {key: settled(a, old.get(key), tolerance) for key, a in new.items()}
+        return {
+            key: a if isinstance(a, float) else settled(a, old.get(key), tolerance)
+            for key, a in new.items()
+        }
     if isinstance(new, list) and isinstance(old, list) and len(new) == len(old):
         return [settled(a, b, tolerance) for a, b in zip(new, old, strict=True)]
     if isinstance(new, float) and isinstance(old, float):

@@ -1,10 +1,11 @@
 """What the laboratory says to bad input, beyond `bnlib._checks`: labels, splits, rates, pictures.
 
-A message has the same form: the call, what was expected, what came, and the cure where there is one.
+A message has the same form: the call, what was expected, what came, and perhaps the cure.
 """
 
 import os
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -60,26 +61,25 @@ def check_strings(call: str, name: str, values: Any, count: int) -> list[str]:
     return [str(item) for item in items]
 
 
-def check_rates(call: str, name: str, values: Any) -> list[float]:
-    """Return learning rates as a list; raise unless there is one, and each is from 0 on."""
+def check_rates(call: str, name: str, values: Any, one: str) -> list[float]:
+    """Return learning rates as a list; raise unless there is `one`, and each is from 0 on."""
     rates = check_items(call, name, values)
     for rate in rates:
-        check_number(call, f"each of {name}", rate, low=0)
+        check_number(call, one, rate, low=0)
     return rates
 
 
-def check_pair_of_numbers(call: str, name: str, value: Any) -> tuple[float, float]:
-    """Return two numbers; raise unless the first is the smaller one."""
-    if np.shape(value) != (2,):
-        raise ValueError(
-            f"{call}: expected {name} as a pair of numbers, got {described(value)}"
+def check_limits(call: str, name: str, value: Any) -> tuple[float, float]:
+    """Return the two ends of a range; raise unless they are finite numbers that rise."""
+    numbers = isinstance(value, (tuple, list, np.ndarray)) and all(
+        isinstance(end, Real) and not isinstance(end, bool) for end in value
+    )
+    if not numbers or len(value) != 2 or not -np.inf < value[0] < value[1] < np.inf:
+        raise (ValueError if numbers else TypeError)(
+            f"{call}: expected {name} as a pair of finite numbers that rise, "
+            f"got {described(value)}"
         )
-    first, last = value
-    for number in (first, last):
-        check_number(call, f"each of {name}", number)
-    if not first < last:
-        raise ValueError(f"{call}: expected {name} to rise, got {described(value)}")
-    return float(first), float(last)
+    return float(value[0]), float(value[1])
 
 
 def check_values(
@@ -99,9 +99,7 @@ def check_values(
         got = array.dtype if array.dtype != object else described(values)
         raise TypeError(f"{call}: expected {name} to hold real numbers, got {got}")
     if array.ndim not in ndim or array.size == 0:
-        raise ValueError(
-            f"{call}: expected {name} of shape {shape}, got {array.shape}"
-        )
+        raise ValueError(f"{call}: expected {name} of shape {shape}, got {array.shape}")
     return array.astype(np.float64)
 
 
@@ -134,7 +132,7 @@ def check_labels(
 
 
 def check_classes(call: str, name: str, labels: Array, classes: int | None) -> None:
-    """Raise ValueError unless each label is one of 0 … classes − 1; of any class from 0 for None."""
+    """Raise ValueError unless labels are classes: from 0 to classes − 1, for None from 0 on."""
     low, high = labels.min(), labels.max()
     if low < 0 or (classes is not None and high >= classes):
         wanted = "from 0 on" if classes is None else f"from 0 to {classes - 1}"

@@ -4,10 +4,17 @@ import base64
 import hashlib
 import io
 import json
+from collections.abc import Callable, Sequence
 from html import escape
 from string import Template
+from typing import Any
 
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from bnlib._checks import check_int
+
+from ._checks import check_call, check_items, check_kind
 
 __all__ = ["animate"]
 
@@ -57,7 +64,16 @@ PLAYER = Template("""\
 """)
 
 
-def animate(figure, draw, names, alt, *, label="Frame", pause=400, dpi=80):
+def animate(
+    figure: Figure,
+    draw: Callable[[int], Any],
+    names: Sequence[str],
+    alt: str,
+    *,
+    label: str = "Frame",
+    pause: int = 400,
+    dpi: int = 80,
+) -> Any:
     """Make a player of a figure drawn again and again; it needs nothing from anywhere.
 
     Parameters
@@ -75,7 +91,7 @@ def animate(figure, draw, names, alt, *, label="Frame", pause=400, dpi=80):
     pause : int
         Milliseconds from frame to frame.
     dpi : int
-        Dots an inch; the player is not to exceed a megabyte.
+        Dots per inch; the player is not to exceed a megabyte.
 
     Returns
     -------
@@ -84,11 +100,21 @@ def animate(figure, draw, names, alt, *, label="Frame", pause=400, dpi=80):
 
     Raises
     ------
+    TypeError
+        If an argument is of another kind.
     ValueError
-        If there are fewer than two frames, no `alt`, or more than a megabyte.
+        If there are fewer than two frames, no `alt`, a number is below 1, or the player has more
+        than a megabyte.
     """
-    from IPython.display import HTML
+    from IPython import display
 
+    check_kind("animate", "figure", figure, Figure)
+    check_call("animate", "draw", draw)
+    names = [str(name) for name in check_items("animate", "names", names, low=0)]
+    for name, text in (("alt", alt), ("label", label)):
+        check_kind("animate", name, text, str)
+    check_int("animate", "pause", pause)
+    check_int("animate", "dpi", dpi)
     if len(names) < 2 or not alt.strip():
         raise ValueError(
             f"animate: expected 2 frames or more and an alt text, got {len(names)}, {alt!r}"
@@ -102,7 +128,6 @@ def animate(figure, draw, names, alt, *, label="Frame", pause=400, dpi=80):
         frames.append(f"data:image/png;base64,{code}")
     width = round(figure.get_figwidth() * dpi)
     plt.close(figure)
-    names = [str(name) for name in names]
     content = "".join([*frames, *names, alt, label])
     html = PLAYER.substitute(
         id="anim" + hashlib.sha256(content.encode()).hexdigest()[:16],
@@ -120,4 +145,5 @@ def animate(figure, draw, names, alt, *, label="Frame", pause=400, dpi=80):
         raise ValueError(
             f"animate: expected at most a megabyte, got {len(html):,} bytes"
         )
-    return HTML(html)
+    page: Any = display.HTML  # without annotations
+    return page(html)

@@ -9,10 +9,13 @@ list says. The appendix prints the ledger from what the chapters stored.
 import json
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from ._checks import check_kind, check_path, check_values
 
 __all__ = [
     "Claim",
@@ -38,7 +41,7 @@ class ClaimError(AssertionError):
 class Claim(NamedTuple):
     """An entry of the list.
 
-    Attributes
+    Parameters
     ----------
     id, chapter : str
         Short name, and the chapter that measures it, such as ``3-evidence/placement``.
@@ -63,26 +66,27 @@ class Claim(NamedTuple):
     measure: str
     true_from: float
     true_to: float
-    stated: dict
+    stated: dict[str, list[float]]
     verdict: str
 
 
 class Result(NamedTuple):
     """What a chapter measured: for each part the median, and the range over the seeds.
 
-    Attributes
+    Parameters
     ----------
     id, verdict : str
+        The claim, and what became of it: one of `VERDICTS`.
     parts : dict of str to list
         ``[median, lowest, highest, number of seeds]``.
     """
 
     id: str
     verdict: str
-    parts: dict
+    parts: dict[str, list[float]]
 
 
-def read_claims():
+def read_claims() -> dict[str, Claim]:
     """Return the list of claims.
 
     Returns
@@ -95,7 +99,7 @@ def read_claims():
     ValueError
         If an entry is not complete, or an id is taken twice.
     """
-    claims = {}
+    claims: dict[str, Claim] = {}
     for path in sorted(LIST.rglob("*.toml")):
         chapter = path.relative_to(LIST).with_suffix("").as_posix()
         for id_, entry in tomllib.loads(path.read_text(encoding="utf-8")).items():
@@ -106,7 +110,7 @@ def read_claims():
     return claims
 
 
-def _read_claim(id_, chapter, entry):
+def _read_claim(id_: str, chapter: str, entry: dict[str, Any]) -> Claim:
     """Turn an entry into a claim; ValueError if it is not complete."""
     entry = {"true_from": -np.inf, "true_to": np.inf, **entry}
     if isinstance(entry.get("stated"), list):
@@ -125,7 +129,7 @@ def _read_claim(id_, chapter, entry):
     return claim
 
 
-def judge(claim, measured):
+def judge(claim: Claim, measured: Mapping[str, Any]) -> Result:
     """Compare a measurement with what is claimed.
 
     A part bears the claim out if all seeds do, and speaks for it in part if the median does.
@@ -133,6 +137,7 @@ def judge(claim, measured):
     Parameters
     ----------
     claim : Claim
+        An entry of the list.
     measured : dict of str to array_like of shape (seeds,)
         One value for each seed, for each part of the measurement.
 
@@ -144,17 +149,23 @@ def judge(claim, measured):
 
     Raises
     ------
+    TypeError
+        If `claim` is no claim, `measured` no dict, or a value no number.
     ValueError
         If the parts are not those of the list, there are fewer than five seeds, or a value is
         not finite.
     """
+    check_kind("judge", "claim", claim, Claim)
+    check_kind("judge", "measured", measured, Mapping)
     if set(measured) != set(claim.stated):
         raise ValueError(
             f"judge: expected parts {list(claim.stated)} for {claim.id}, got {list(measured)}"
         )
-    parts, borne_out, median_does = {}, [], []
+    parts: dict[str, list[float]] = {}
+    borne_out, median_does = [], []
     for name, values in measured.items():
-        values = np.asarray(values, float)
+        call = f"judge, {claim.id}"
+        values = check_values(call, name, values, range(64), "(seeds,)")
         if values.ndim != 1 or len(values) < 5 or not np.isfinite(values).all():
             raise ValueError(
                 f"judge: expected at least 5 finite numbers for {claim.id}, {name}, got {values}"
@@ -170,7 +181,7 @@ def judge(claim, measured):
     return Result(claim.id, verdict, parts)
 
 
-def check(id_, measured):
+def check(id_: str, measured: Any) -> None:
     """Measure a claim in a chapter: show it with its verdict, and hold it to the list.
 
     The list is about the book's own digits. With real MNIST (``BNLIB_MNIST``) the measurement is
@@ -188,8 +199,11 @@ def check(id_, measured):
     ------
     ClaimError
         If the claim is not listed, its verdict is another one, or a median has left its interval.
+    TypeError, ValueError
+        As `judge`.
     """
-    from IPython.display import display
+    check_kind("check", "id_", id_, str)
+    from IPython import display
 
     claims = read_claims()
     if id_ not in claims:
@@ -198,7 +212,8 @@ def check(id_, measured):
     result = judge(claim, measured if isinstance(measured, dict) else {"all": measured})
     plain = f"{id_}: {result.verdict}"
     bundle = {"text/markdown": markdown(claim, result), "text/plain": plain}
-    display(bundle, metadata={KEY: result._asdict()}, raw=True)
+    show: Any = display.display  # without annotations
+    show(bundle, metadata={KEY: result._asdict()}, raw=True)
     if os.environ.get("BNLIB_MNIST"):
         return
     if result.verdict != claim.verdict:
@@ -213,8 +228,27 @@ def check(id_, measured):
             )
 
 
-def markdown(claim, result):
-    """Return a claim and its measurement as a chapter shows them, in MyST Markdown."""
+def markdown(claim: Claim, result: Result) -> str:
+    """Return a claim and its measurement as a chapter shows them.
+
+    Parameters
+    ----------
+    claim : Claim
+        An entry of the list.
+    result : Result
+        From `judge`.
+
+    Returns
+    -------
+    str
+        MyST Markdown.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is of another kind, or their parts differ.
+    """
+    _check_pair("markdown", claim, result)
     counts = {part[-1] for part in result.parts.values()}
     seeds = " to ".join(f"{count}" for count in sorted({min(counts), max(counts)}))
     return (
@@ -224,14 +258,39 @@ def markdown(claim, result):
     )
 
 
-def ledger(claims, results):
-    """Return all claims and what was measured as tables, one a chapter, in MyST Markdown.
+def ledger(
+    claims: Mapping[str, Claim], results: Mapping[str, tuple[str, Result]]
+) -> str:
+    """Return all claims and what was measured as tables, one for each chapter.
 
-    `claims` are those of `read_claims`, and `results`, one for each, those of `stored_results`.
+    Parameters
+    ----------
+    claims : dict of str to Claim
+        From `read_claims`.
+    results : dict of str to tuple of (str, Result)
+        From `stored_results`, one for each claim.
+
+    Returns
+    -------
+    str
+        MyST Markdown.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one of them is no dict, or a claim has no result that fits.
     """
-    chapters = {}
+    check_kind("ledger", "claims", claims, Mapping)
+    check_kind("ledger", "results", results, Mapping)
+    missing = [id_ for id_ in claims if id_ not in results]
+    if missing:
+        raise ValueError(
+            f"ledger: expected a result for each claim, got none for {missing}"
+        )
+    chapters: dict[str, list[str]] = {}
     for id_, claim in claims.items():
         chapter, result = results[id_]
+        _check_pair("ledger", claim, result)
         chapters.setdefault(chapter, []).append(
             f"* - {{ref}}`{id_} <claim-{id_}>`: {_sentence(claim)}\n"
             f"  - {claim.measure}{_numbers(claim, result)}.\n"
@@ -245,19 +304,30 @@ def ledger(claims, results):
     )
 
 
-def _sentence(claim):
+def _check_pair(call: str, claim: Any, result: Any) -> None:
+    """Raise unless a result is that of a claim."""
+    check_kind(call, "claim", claim, Claim)
+    check_kind(call, "result", result, Result)
+    if set(claim.stated) != set(result.parts) or result.verdict not in VERDICTS:
+        raise ValueError(
+            f"{call}: expected a result of {claim.id} with the parts {list(claim.stated)}, "
+            f"got {result}"
+        )
+
+
+def _sentence(claim: Claim) -> str:
     """Return the sentence of a claim, and its source as the book cites it."""
     folklore = claim.source == "folklore"
     source = "(folklore)" if folklore else f"{{cite}}`{claim.source}`"
     return f"{claim.sentence.removesuffix('.')} {source}."
 
 
-def _verdict(result):
+def _verdict(result: Result) -> str:
     """Return a verdict and its sign."""
     return f"{VERDICTS[result.verdict]} {result.verdict}"
 
 
-def _numbers(claim, result):
+def _numbers(claim: Claim, result: Result) -> str:
     """Return the end of a sentence; tests/nbval.cfg knows the numbers by their form."""
     texts = []
     for name in claim.stated:
@@ -267,12 +337,12 @@ def _numbers(claim, result):
     return (": " if "all" in claim.stated else "; ") + "; ".join(texts)
 
 
-def stored_results(book):
+def stored_results(book: str | os.PathLike[str]) -> dict[str, tuple[str, Result]]:
     """Read what the chapters measured from their stored outputs.
 
     Parameters
     ----------
-    book : str or Path
+    book : str or path-like
         Folder of the notebooks.
 
     Returns
@@ -282,10 +352,14 @@ def stored_results(book):
 
     Raises
     ------
+    TypeError
+        If `book` is no path.
     ValueError
         If two cells measure one claim.
     """
-    book, results = Path(book), {}
+    check_path("stored_results", "book", book)
+    book = Path(book)
+    results: dict[str, tuple[str, Result]] = {}
     for path in sorted(book.rglob("*.ipynb")):
         if ".ipynb_checkpoints" in path.parts:
             continue

@@ -6,13 +6,17 @@ returns real MNIST in the same shapes and sizes.
 
 import math
 import os
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
+from bnlib._checks import check_array, check_bool, check_int, check_rng
+from bnlib._types import Array
+
 from .idx import read_mnist
-from .render import FONTS, SHAPES, draw_digits, draw_shapes
+from .render import FONTS, SHAPES, check_fonts, draw_digits, draw_shapes
 
 __all__ = [
     "FONTS",
@@ -31,34 +35,38 @@ DIGITS = tuple("0123456789")
 class Data(NamedTuple):
     """A data set in three splits.
 
-    Attributes
+    Parameters
     ----------
-    x_train, x_val, x_test : ndarray of shape (N, ...), float32
-        Inputs in [0, 1].
-    y_train, y_val, y_test : ndarray of shape (N,), int64
-        Labels, indices into `classes`.
+    x_train, y_train, x_val, y_val, x_test, y_test : ndarray
+        Inputs of shape (N, ...), float32 in [0, 1], and labels of shape (N,), int64, which are
+        indices into `classes`.
     classes : tuple of str
         The class names.
     source : str
         Where the data come from, for captions and logs.
     """
 
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_val: np.ndarray
-    y_val: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
+    x_train: Array
+    y_train: Array
+    x_val: Array
+    y_val: Array
+    x_test: Array
+    y_test: Array
     classes: tuple[str, ...]
     source: str
 
-    def flat(self):
+    def flat(self) -> "Data":
         """Give the same data with each input as one row.
 
         Returns
         -------
         Data
             With inputs of shape (N, C * H * W), views of this object's arrays.
+
+        Raises
+        ------
+        TypeError
+            If inputs are no arrays.
 
         Examples
         --------
@@ -67,11 +75,20 @@ class Data(NamedTuple):
         ((360, 1, 8, 8), (360, 64))
         """
         inputs = {k: x for k, x in self._asdict().items() if k.startswith("x_")}
+        for name, x in inputs.items():
+            check_array("Data.flat", name, x)
         width = math.prod(self.x_train.shape[1:])
-        return self._replace(**{k: x.reshape(-1, width) for k, x in inputs.items()})
+        return self._replace(**{k: x.reshape(len(x), width) for k, x in inputs.items()})
 
 
-def digits(n_train=6000, n_val=1000, n_test=2000, *, seed=0, fonts=None):
+def digits(
+    n_train: int = 6000,
+    n_val: int = 1000,
+    n_test: int = 2000,
+    *,
+    seed: int = 0,
+    fonts: Sequence[str] | None = None,
+) -> Data:
     """Draw warped, noisy digits in many fonts; or load real MNIST, if there is any.
 
     With the environment variable ``BNLIB_MNIST`` set to a folder, this is `mnist` on
@@ -94,8 +111,8 @@ def digits(n_train=6000, n_val=1000, n_test=2000, *, seed=0, fonts=None):
 
     Raises
     ------
-    ValueError
-        For a negative size or an unknown font.
+    TypeError, ValueError
+        For a size or seed that is no integer or negative, and for an unknown font.
     FileNotFoundError
         If ``BNLIB_MNIST`` names a folder that lacks one of the files.
 
@@ -107,6 +124,7 @@ def digits(n_train=6000, n_val=1000, n_test=2000, *, seed=0, fonts=None):
     >>> np.bincount(data.y_test)
     array([2, 2, 2, 2, 2, 2, 2, 2, 2, 2])
     """
+    _check_sizes("digits", n_train, n_val, n_test, seed=seed)
     folder = os.environ.get("BNLIB_MNIST")
     if folder and fonts is None:
         try:
@@ -117,14 +135,13 @@ def digits(n_train=6000, n_val=1000, n_test=2000, *, seed=0, fonts=None):
                 "files there, or unset the variable to use drawn digits"
             ) from None
 
-    fonts = FONTS if fonts is None else tuple(fonts)
-    if not fonts or not set(fonts) <= set(FONTS):
-        raise ValueError(f"digits: expected fonts from {FONTS}, got {fonts}")
-    draw = partial(draw_digits, fonts=fonts)
+    draw = partial(draw_digits, fonts=check_fonts("digits", fonts))
     return _drawn("digits", draw, (n_train, n_val, n_test), seed, DIGITS)
 
 
-def shapes(n_train=1000, n_val=200, n_test=300, *, seed=0):
+def shapes(
+    n_train: int = 1000, n_val: int = 200, n_test: int = 300, *, seed: int = 0
+) -> Data:
     """Draw bright shapes on a dark ground, as `bnlib.lab.render.draw_shapes` does.
 
     Parameters
@@ -139,16 +156,22 @@ def shapes(n_train=1000, n_val=200, n_test=300, *, seed=0):
     Data
         Inputs of shape (N, 3, 64, 64); the classes are `SHAPES`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        For a size or seed that is no integer or negative.
+
     Examples
     --------
     >>> data = shapes(n_train=20, n_val=10, n_test=10)
     >>> data.x_train.shape, data.classes[3]
     ((20, 3, 64, 64), 'ring')
     """
+    _check_sizes("shapes", n_train, n_val, n_test, seed=seed)
     return _drawn("shapes", draw_shapes, (n_train, n_val, n_test), seed, SHAPES)
 
 
-def small_digits(*, seed=0):
+def small_digits(*, seed: int = 0) -> Data:
     """Load scikit-learn's handwritten digits of 8 x 8 pixels.
 
     Parameters
@@ -161,6 +184,11 @@ def small_digits(*, seed=0):
     Data
         Inputs of shape (N, 1, 8, 8): 1,137 for training, 300 for validation, 360 for testing.
 
+    Raises
+    ------
+    TypeError, ValueError
+        For a seed that is no integer or negative.
+
     Examples
     --------
     >>> data = small_digits()
@@ -169,16 +197,24 @@ def small_digits(*, seed=0):
     """
     from sklearn.datasets import load_digits
 
+    check_int("small_digits", "seed", seed, low=0)
     bunch = load_digits()
     order = np.random.default_rng(seed).permutation(len(bunch.target))
     x = (bunch.images[order, None] / 16).astype(np.float32)
     y = bunch.target[order].astype(np.int64)
     train, val, test = slice(0, 1137), slice(1137, 1437), slice(1437, None)
     parts = [part for cut in (train, val, test) for part in (x[cut], y[cut])]
-    return Data(*parts, DIGITS, "scikit-learn's load_digits")
+    return _data(parts, DIGITS, "scikit-learn's load_digits")
 
 
-def mnist(folder, n_train=None, n_val=5000, n_test=None, *, seed=0):
+def mnist(
+    folder: str | os.PathLike[str],
+    n_train: int | None = None,
+    n_val: int | None = 5000,
+    n_test: int | None = None,
+    *,
+    seed: int = 0,
+) -> Data:
     """Load MNIST from the four IDX files in a folder.
 
     For the spellings of their names that are found see `bnlib.lab.idx.read_mnist`.
@@ -188,8 +224,8 @@ def mnist(folder, n_train=None, n_val=5000, n_test=None, *, seed=0):
     folder : str or path-like
         The folder that holds the files.
     n_train, n_val, n_test : int or None
-        Sizes of the splits; None takes all that is left. Training and validation pictures are
-        different ones from the training file.
+        Sizes of the splits; None takes all that is left, for one of the first two. Training and
+        validation pictures are different ones from the training file.
     seed : int
         Seed of the shuffle that comes before the split.
 
@@ -202,14 +238,21 @@ def mnist(folder, n_train=None, n_val=5000, n_test=None, *, seed=0):
     ------
     FileNotFoundError
         If a file is missing.
-    ValueError
-        If a file is damaged, images and labels do not fit, or a split asks for more than there is.
+    TypeError, ValueError
+        For a size or seed that is no integer or negative; if a file is damaged, images and labels
+        do not fit, or a split asks for more than there is.
     """
+    if n_train is None and n_val is None:
+        raise ValueError("mnist: expected one of n_train and n_val, got None for both")
+    given = (n for n in (n_train, n_val, n_test) if n is not None)
+    _check_sizes("mnist", *given, seed=seed)
     x, y = read_mnist(folder, "train")
     x_test, y_test = read_mnist(folder, "t10k")
-    n_train = len(x) - n_val if n_train is None else n_train
+    if n_train is None:
+        n_train = max(0, len(x) - int(n_val or 0))
+    if n_val is None:
+        n_val = max(0, len(x) - n_train)
     n_test = len(x_test) if n_test is None else n_test
-    _check_sizes("mnist", n_train, n_val, n_test)
     if n_train + n_val > len(x) or n_test > len(x_test):
         raise ValueError(
             f"mnist: expected at most {len(x)} pictures for training and validation and "
@@ -220,19 +263,20 @@ def mnist(folder, n_train=None, n_val=5000, n_test=None, *, seed=0):
     train, val = np.split(rng.permutation(len(x))[: n_train + n_val], [n_train])
     test = rng.permutation(len(x_test))[:n_test]
 
-    def pick(images, labels, index):
+    def pick(images: Array, labels: Array, index: Array) -> tuple[Array, Array]:
         return images[index, None] / np.float32(255), labels[index].astype(np.int64)
 
-    return Data(
-        *pick(x, y, train),
-        *pick(x, y, val),
-        *pick(x_test, y_test, test),
-        DIGITS,
-        "MNIST",
-    )
+    parts = [*pick(x, y, train), *pick(x, y, val), *pick(x_test, y_test, test)]
+    return _data(parts, DIGITS, "MNIST")
 
 
-def batches(x, y, batch_size, rng, drop_last=True):
+def batches(
+    x: Array,
+    y: Array,
+    batch_size: int,
+    rng: np.random.Generator,
+    drop_last: bool = True,
+) -> Iterator[tuple[Array, Array]]:
     """Go through the data once, in shuffled mini-batches.
 
     Parameters
@@ -247,17 +291,16 @@ def batches(x, y, batch_size, rng, drop_last=True):
         Leave out a last batch that is not full. Batch normalization wants this: a last batch of one
         has no variance.
 
-    Yields
-    ------
-    tuple of ndarray
-        A batch of `x` and the same rows of `y`, as copies.
+    Returns
+    -------
+    iterator of tuple of ndarray
+        Each batch of `x` and the same rows of `y`, as copies.
 
     Raises
     ------
-    ValueError
-        At the call, not at the first batch: if lengths differ or `batch_size` does not fit.
-    TypeError
-        If `rng` is not a Generator.
+    TypeError, ValueError
+        At the call, not at the first batch: if `x` or `y` is no array, lengths differ, `batch_size`
+        does not fit, or `rng` is not a Generator.
 
     Examples
     --------
@@ -267,34 +310,50 @@ def batches(x, y, batch_size, rng, drop_last=True):
     >>> [len(xb) for xb, yb in batches(x, x, 4, np.random.default_rng(0), drop_last=False)]
     [4, 4, 2]
     """
+    for name, a in (("x", x), ("y", y)):
+        check_array("batches", name, a)
+        if a.ndim == 0:
+            raise ValueError(f"batches: expected {name} of shape (N, ...), got ()")
     if len(x) != len(y):
         raise ValueError(
             f"batches: expected as many labels as inputs, {len(x)}, got {len(y)}"
         )
-    if not 1 <= batch_size <= len(x):
+    check_int("batches", "batch_size", batch_size)
+    if batch_size > len(x):
         raise ValueError(
             f"batches: expected batch_size from 1 to {len(x)}, got {batch_size}"
         )
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(
-            f"batches: expected a numpy.random.Generator, got {type(rng).__name__}"
-        )
+    check_rng("batches", rng)
+    check_bool("batches", "drop_last", drop_last)
     order = rng.permutation(len(x))
     stop = len(x) - len(x) % batch_size if drop_last else len(x)
     rows = (order[i : i + batch_size] for i in range(0, stop, batch_size))
     return ((x[r], y[r]) for r in rows)
 
 
-def _drawn(call, draw, sizes, seed, classes):
+def _drawn(
+    call: str,
+    draw: Callable[[Array, np.random.Generator], Array],
+    sizes: tuple[int, int, int],
+    seed: int,
+    classes: tuple[str, ...],
+) -> Data:
     """Draw three splits, each from a random stream of its own."""
-    _check_sizes(call, *sizes)
-    parts = []
+    parts: list[Array] = []
     for n, rng in zip(sizes, np.random.default_rng(seed).spawn(3), strict=True):
         labels = rng.permutation(np.arange(n) % len(classes))
         parts += [draw(labels, rng), labels]
-    return Data(*parts, classes, f"drawn {call}")
+    return _data(parts, classes, f"drawn {call}")
 
 
-def _check_sizes(call, *sizes):
-    if any(n < 0 for n in sizes):
-        raise ValueError(f"{call}: expected split sizes of at least 0, got {sizes}")
+def _data(parts: list[Array], classes: tuple[str, ...], source: str) -> Data:
+    """Make a data set of its arrays."""
+    x_train, y_train, x_val, y_val, x_test, y_test = parts
+    return Data(x_train, y_train, x_val, y_val, x_test, y_test, classes, source)
+
+
+def _check_sizes(call: str, *sizes: int, seed: int) -> None:
+    """Raise unless sizes and seed are integers from 0 on."""
+    for size in sizes:
+        check_int(call, "each split size", size, low=0)
+    check_int(call, "seed", seed, low=0)

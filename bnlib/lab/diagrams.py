@@ -1,10 +1,19 @@
 """Drawings without data: the axes that a normalization averages over, and computational graphs."""
 
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Polygon
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, Polygon
 
+from bnlib._checks import check_int, check_number, described
+from bnlib._types import Array
+
+from ._checks import check_items, check_kind
 from .plots import COLORS
 
 __all__ = ["BACKWARD", "FORWARD", "graph", "norm_axes"]
@@ -19,7 +28,7 @@ DEPTH = np.array([0.55, 0.42])  # one cell into the depth of a block, as it is s
 RADIUS = 0.42  # of a node, in units of the graph
 
 
-def norm_axes(c=6, n=4, hw=4, groups=2):
+def norm_axes(c: int = 6, n: int = 4, hw: int = 4, groups: int = 2) -> Figure:
     """Draw which values share one mean in batch, layer, group and instance normalization.
 
     Four blocks of cells, with the channels C to the right, the positions H·W upwards and the
@@ -39,8 +48,8 @@ def norm_axes(c=6, n=4, hw=4, groups=2):
 
     Raises
     ------
-    ValueError
-        If `groups` does not divide `c`.
+    TypeError, ValueError
+        If a number is no integer or below 1, or `groups` does not divide `c`.
 
     Notes
     -----
@@ -53,6 +62,8 @@ def norm_axes(c=6, n=4, hw=4, groups=2):
     ['batch norm', 'layer norm', 'group norm', 'instance norm']
     >>> plt.close(fig)
     """
+    for name, number in (("c", c), ("n", n), ("hw", hw), ("groups", groups)):
+        check_int("norm_axes", name, number)
     if c % groups:
         raise ValueError(f"norm_axes: expected groups to divide c = {c}, got {groups}")
     # Every set holds the first example and the last channel, so that it shows on the faces.
@@ -76,7 +87,9 @@ def norm_axes(c=6, n=4, hw=4, groups=2):
     return fig
 
 
-def _block(ax, shape, channels, examples, color):
+def _block(
+    ax: Axes, shape: tuple[int, int, int], channels: int, examples: int, color: str
+) -> None:
     """Draw the three visible faces of a block; colour the last channels and the first examples."""
     c, n, hw = shape
     right, up, deep = np.array([1, 0]), np.array([0, 1]), DEPTH
@@ -99,14 +112,21 @@ def _block(ax, shape, channels, examples, color):
             )
     ax.text(c / 2, -0.3, "C", ha="center", va="top")
     ax.text(-0.3, hw / 2, "H·W", ha="right", va="center")
-    ax.text(*(c * right + n * deep / 2 + (0.3, -0.3)), "N", ha="left", va="top")
+    x, y = c * right + n * deep / 2 + (0.3, -0.3)
+    ax.text(x, y, "N", ha="left", va="top")
     ax.set_aspect("equal")
     ax.set_axis_off()
     ax.set_xlim(-1.6, c + n * DEPTH[0] + 0.4)
     ax.set_ylim(-1.1, hw + n * DEPTH[1] + 0.2)
 
 
-def graph(ax, nodes, edges, *, highlight=()):
+def graph(
+    ax: Axes,
+    nodes: Mapping[str, tuple[float, float, str]],
+    edges: Sequence[tuple[Any, ...]],
+    *,
+    highlight: Collection[str] = (),
+) -> None:
     """Draw a computational graph: values run forward along its edges, gradients run back.
 
     A node with edges in and out is an operation, drawn as a circle; inputs and outputs are boxes.
@@ -128,8 +148,9 @@ def graph(ax, nodes, edges, *, highlight=()):
 
     Raises
     ------
-    ValueError
-        If an edge or `highlight` names an unknown node.
+    TypeError, ValueError
+        If a node or an edge has not the form above, or an edge or `highlight` names an unknown
+        node.
 
     Examples
     --------
@@ -141,6 +162,23 @@ def graph(ax, nodes, edges, *, highlight=()):
     (5, 6)
     >>> plt.close(fig)
     """
+    check_kind("graph", "ax", ax, Axes)
+    check_kind("graph", "nodes", nodes, Mapping)
+    for name, node in nodes.items():
+        if not isinstance(node, (tuple, list)) or len(node) != 3:
+            raise ValueError(
+                f"graph: expected node {name!r} as (x, y, label), got {described(node)}"
+            )
+        for place in node[:2]:
+            check_number("graph", f"each place of node {name!r}", place)
+    edges = check_items("graph", "edges", edges, low=0)
+    for edge in edges:
+        if not isinstance(edge, (tuple, list)) or len(edge) not in (3, 4):
+            raise ValueError(
+                "graph: expected each edge as (start, end, forward) or "
+                f"(start, end, forward, backward), got {described(edge)}"
+            )
+    highlight = check_items("graph", "highlight", highlight, low=0)
     unknown = {name for edge in edges for name in edge[:2]}.union(
         highlight
     ) - nodes.keys()
@@ -150,7 +188,7 @@ def graph(ax, nodes, edges, *, highlight=()):
         )
     inner = {edge[0] for edge in edges} & {edge[1] for edge in edges}
     for name, (x, y, label) in nodes.items():
-        shape = Circle((x, y), RADIUS) if name in inner else _box(x, y)
+        shape: Patch = Circle((x, y), RADIUS) if name in inner else _box(x, y)
         shape.set(
             facecolor="#FFE7A0" if name in highlight else "white", edgecolor="black"
         )
@@ -166,18 +204,18 @@ def graph(ax, nodes, edges, *, highlight=()):
     ax.autoscale_view()
 
 
-def _box(x, y):
+def _box(x: float, y: float) -> FancyBboxPatch:
     side = 1.7 * RADIUS
     corner = (x - side / 2, y - side / 2)
     return FancyBboxPatch(corner, side, side, boxstyle="round,pad=0,rounding_size=0.08")
 
 
-def _arrow(ax, p, q, color, label):
+def _arrow(ax: Axes, p: Array, q: Array, color: str, label: str | None) -> None:
     """Draw an arrow from node to node, a little to its left, and its label further to the left."""
     along = (q - p) / np.hypot(*(q - p))
     left = np.array([-along[1], along[0]])
     aside, gap = 0.11 * left, (RADIUS + 0.03) * along
-    style = {
+    style: dict[str, Any] = {
         "arrowstyle": "-|>",
         "mutation_scale": 11,
         "shrinkA": 0,

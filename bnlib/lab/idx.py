@@ -6,15 +6,22 @@ each dimension as a big-endian 32-bit integer, and then the elements, big-endian
 
 import gzip
 import math
+import os
 import zlib
 from pathlib import Path
 
 import numpy as np
 
+from bnlib._types import Array
+
+from ._checks import check_path
+
+__all__ = ["read_idx", "read_mnist"]
+
 DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-def read_idx(path):
+def read_idx(path: str | os.PathLike[str]) -> Array:
     """Read an IDX file, plain or compressed by gzip.
 
     Whether the file is compressed is told by its first bytes, not by its name.
@@ -34,6 +41,8 @@ def read_idx(path):
     ------
     FileNotFoundError
         If there is no such file.
+    TypeError
+        If `path` is no path.
     ValueError
         If the file is not IDX, is damaged, or holds fewer or more bytes than its header says.
 
@@ -47,6 +56,7 @@ def read_idx(path):
     ...     read_idx(path)
     array([7, 2, 1], dtype=uint8)
     """
+    check_path("read_idx", "path", path)
     path = Path(path)
     raw = path.read_bytes()
     if raw[:2] == b"\x1f\x8b":
@@ -83,7 +93,7 @@ def read_idx(path):
     )
 
 
-def read_mnist(folder, part):
+def read_mnist(folder: str | os.PathLike[str], part: str) -> tuple[Array, Array]:
     """Read the images and the labels of one part of MNIST.
 
     The files may be compressed, and spelled with a hyphen or a dot before ``idx``:
@@ -107,9 +117,14 @@ def read_mnist(folder, part):
     ------
     FileNotFoundError
         If a file is missing.
+    TypeError
+        If `folder` is no path.
     ValueError
-        If a file is damaged, or the two do not fit together.
+        If there is no such part, a file is damaged, or the two do not fit together.
     """
+    check_path("read_mnist", "folder", folder)
+    if part not in ("train", "t10k"):
+        raise ValueError(f"read_mnist: expected part 'train' or 't10k', got {part!r}")
     images = read_idx(_find(folder, f"{part}-images", "idx3-ubyte"))
     labels = read_idx(_find(folder, f"{part}-labels", "idx1-ubyte"))
     for name, array, shape in (
@@ -132,7 +147,7 @@ def read_mnist(folder, part):
     return images, labels
 
 
-def _find(folder, stem, kind):
+def _find(folder: str | os.PathLike[str], stem: str, kind: str) -> Path:
     """Return the path of one of MNIST's files, in whichever spelling it is there."""
     folder = Path(folder).expanduser()
     names = [stem + mark + kind + end for mark in "-." for end in ("", ".gz")]

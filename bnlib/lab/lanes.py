@@ -284,8 +284,8 @@ def stack(nets: Sequence[Sequential]) -> Sequential:
             f"stack: expected networks of one architecture, got {lengths} layers"
         )
     stacked: list[Module] = []
-    for layers in zip(*nets, strict=True):
-        layers = _alike("stack", layers, Module)
+    for side_by_side in zip(*nets, strict=True):
+        layers = _alike("stack", side_by_side, Module)
         kind = type(layers[0])
         lanes: Module
         if hasattr(kind, "stack"):

@@ -1,10 +1,22 @@
 """The book's one figure style: colours, curves with bands, labels on the lines, picture sheets."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import to_rgb
-from matplotlib.text import Text
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.colors import is_color_like, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
+from matplotlib.text import Annotation, Text
 from scipy.optimize import isotonic_regression
+
+from bnlib._checks import check_array, check_int, check_number, described
+from bnlib._types import Array
+
+from ._checks import check_items, check_kind, check_values
 
 __all__ = ["COLORS", "STYLE", "band", "color_of", "label_lines", "set_style", "sheet"]
 
@@ -33,9 +45,7 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlelocation": "left",
-    "axes.prop_cycle": plt.cycler(
-        color=[c for k, c in COLORS.items() if k != "theory"]
-    ),
+    "axes.prop_cycle": cycler(color=[c for k, c in COLORS.items() if k != "theory"]),
     "axes.edgecolor": "#808080",
     "grid.color": "#E4E4E4",
     "legend.frameon": False,
@@ -51,7 +61,7 @@ STYLE = {
 """The settings of matplotlib that `set_style` makes."""
 
 
-def set_style():
+def set_style() -> None:
     """Give every figure that follows the book's style. Call it in a notebook's first cell.
 
     Examples
@@ -63,12 +73,44 @@ def set_style():
     plt.style.use(["default", STYLE])
 
 
-def color_of(label, color=None):
-    """Return a method's colour, by a key of `COLORS`; else `color` itself, None for the cycle's."""
-    return COLORS.get(color or label, color)
+def color_of(label: str | None, color: str | None = None) -> str | None:
+    """Choose a colour by name.
+
+    Parameters
+    ----------
+    label : str or None
+        What decides where there is no `color`.
+    color : str or None
+        A key of `COLORS`, or any colour.
+
+    Returns
+    -------
+    str or None
+        The colour of a method, by a key of `COLORS`; else `color` itself, None for the next one of
+        the cycle.
+
+    Raises
+    ------
+    ValueError
+        If `color` is neither.
+    """
+    if color is not None and color not in COLORS and not is_color_like(color):
+        raise ValueError(
+            f"color_of: expected a colour or one of {list(COLORS)}, got {described(color)}"
+        )
+    return COLORS.get(color or label or "", color)
 
 
-def band(ax, x, runs, label=None, color=None, *, percent=(0, 100), **line):
+def band(
+    ax: Axes,
+    x: Any,
+    runs: Any,
+    label: str | None = None,
+    color: str | None = None,
+    *,
+    percent: tuple[float, float] = (0, 100),
+    **line: Any,
+) -> Line2D:
     """Draw the median of several runs as a line, and their spread as a band.
 
     Parameters
@@ -96,8 +138,9 @@ def band(ax, x, runs, label=None, color=None, *, percent=(0, 100), **line):
 
     Raises
     ------
-    ValueError
-        If `runs` is not of shape (seeds, len(x)).
+    TypeError, ValueError
+        If `runs` is not of shape (seeds, len(x)), an array holds anything but numbers, or `percent`
+        is no pair of percentages.
 
     Examples
     --------
@@ -107,11 +150,16 @@ def band(ax, x, runs, label=None, color=None, *, percent=(0, 100), **line):
     array([ 8.,  9., 10., 11.])
     >>> plt.close(fig)
     """
-    runs = np.asarray(runs)
-    if runs.ndim != 2 or runs.shape[1] != len(x):
-        raise ValueError(
-            f"band: expected runs of shape (seeds, {len(x)}), got {runs.shape}"
-        )
+    check_kind("band", "ax", ax, Axes)
+    x = check_values("band", "x", x, (1,), "(steps,)")
+    shape = f"(seeds, {len(x)})"
+    runs = check_values("band", "runs", runs, (2,), shape)
+    if runs.shape[1] != len(x):
+        raise ValueError(f"band: expected runs of shape {shape}, got {runs.shape}")
+    if len(check_items("band", "percent", percent)) != 2:
+        raise ValueError(f"band: expected percent as a pair, got {percent}")
+    for number in percent:
+        check_number("band", "each of percent", number, low=0, high=100)
     (median,) = ax.plot(
         x, np.median(runs, axis=0), label=label, color=color_of(label, color), **line
     )
@@ -120,7 +168,7 @@ def band(ax, x, runs, label=None, color=None, *, percent=(0, 100), **line):
     return median
 
 
-def label_lines(ax):
+def label_lines(ax: Axes) -> list[Annotation]:
     """Write each line's label at its right end, in its colour, instead of a legend.
 
     Labels that would overlap move apart, no further than they must, and a thin lead then ties each
@@ -136,6 +184,11 @@ def label_lines(ax):
     list of matplotlib.text.Annotation
         The labels, from the lowest to the highest.
 
+    Raises
+    ------
+    TypeError
+        If `ax` is no axes.
+
     Examples
     --------
     >>> fig, ax = plt.subplots()
@@ -145,20 +198,23 @@ def label_lines(ax):
     ['none', 'batch']
     >>> plt.close(fig)
     """
-    figure = ax.get_figure(root=True)
+    check_kind("label_lines", "ax", ax, Axes)
+    figure: Any = ax.get_figure(root=True)
+    check_kind("label_lines", "the figure of ax", figure, Figure)
     figure.draw_without_rendering()  # the layout must be known before anything is measured
     to_axes = ax.transAxes.inverted()
-    lines, ends = [], []
+    lines: list[Line2D] = []
+    tips: list[Array] = []
     for line in ax.get_lines():
         points = to_axes.transform(line.get_transform().transform(line.get_xydata()))
         points = points[np.isfinite(points).all(axis=1)]
-        if len(points) and not line.get_label().startswith("_"):
+        if len(points) and not str(line.get_label()).startswith("_"):
             lines.append(line)
-            ends.append(points[-1])
+            tips.append(points[-1])
     if not lines:
         return []
-    order = np.argsort([y for _, y in ends], kind="stable")
-    lines, ends = [lines[i] for i in order], np.array(ends)[order]
+    order = np.argsort([y for _, y in tips], kind="stable")
+    lines, ends = [lines[i] for i in order], np.array(tips)[order]
     ends[:, 1] = np.clip(ends[:, 1], 0, 1)
 
     # Everything below is in fractions of the axes, where a layout that makes room keeps its order.
@@ -179,11 +235,12 @@ def label_lines(ax):
     for text, end, y in zip(texts, ends, place, strict=True):
         text.set_position((column, y))
         near = abs(y - end[1]) < 4 * point[1] and column - end[0] < 12 * point[0]
-        text.arrow_patch.set_visible(not near)
+        if text.arrow_patch is not None:
+            text.arrow_patch.set_visible(not near)
     return texts
 
 
-def _label(ax, line, end):
+def _label(ax: Axes, line: Line2D, end: Array) -> Annotation:
     """Write a line's label, with a lead to the line's end."""
     # Thin strokes need more contrast than lines do: the same hue, darker.
     ink = tuple(0.8 * channel for channel in to_rgb(line.get_color()))
@@ -195,8 +252,8 @@ def _label(ax, line, end):
         "shrinkA": 0,
     }
     return ax.annotate(
-        line.get_label(),
-        end,
+        str(line.get_label()),
+        (end[0], end[1]),
         xycoords="axes fraction",
         textcoords="axes fraction",
         va="center",
@@ -205,7 +262,7 @@ def _label(ax, line, end):
     )
 
 
-def sheet(ax, x, columns=10):
+def sheet(ax: Axes, x: Array, columns: int = 10) -> AxesImage:
     """Show pictures side by side, row after row.
 
     Parameters
@@ -224,8 +281,8 @@ def sheet(ax, x, columns=10):
 
     Raises
     ------
-    ValueError
-        If `x` is not of one of these shapes.
+    TypeError, ValueError
+        If `x` is no array of one of these shapes, or `columns` is below 1.
 
     Examples
     --------
@@ -234,6 +291,9 @@ def sheet(ax, x, columns=10):
     (16, 32, 3)
     >>> plt.close(fig)
     """
+    check_kind("sheet", "ax", ax, Axes)
+    check_array("sheet", "x", x)
+    check_int("sheet", "columns", columns)
     if x.ndim != 4 or x.shape[1] not in (1, 3) or len(x) == 0:
         raise ValueError(f"sheet: expected x of shape (N, 1 or 3, H, W), got {x.shape}")
     n, _, height, width = x.shape

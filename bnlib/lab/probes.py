@@ -7,11 +7,30 @@ value a lane then.
 """
 
 import copy
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .lanes import for_lanes, lane_losses
+from bnlib._checks import (
+    check_array,
+    check_bool,
+    check_floats,
+    check_int,
+    check_number,
+)
+from bnlib._types import Array
+from bnlib.module import Sequential
+
+from ._checks import (
+    check_classes,
+    check_items,
+    check_kind,
+    check_labels,
+    check_limits,
+    check_values,
+)
+from .lanes import for_lanes, losses_and_gradients
 
 __all__ = [
     "Trace",
@@ -28,7 +47,7 @@ __all__ = [
 class Trace(NamedTuple):
     """What `trace` saw.
 
-    Attributes
+    Parameters
     ----------
     names : list of str
         Class of each layer.
@@ -41,19 +60,30 @@ class Trace(NamedTuple):
         Cross-entropy, mean over the batch.
     """
 
-    names: list
-    outputs: list
-    gradients: list
-    weights: dict
-    weight_gradients: dict
-    loss: float
+    names: list[str]
+    outputs: list[Array]
+    gradients: list[Array]
+    weights: dict[str, Array]
+    weight_gradients: dict[str, Array]
+    loss: Any
 
-    def after(self, kind):
-        """Return the outputs of all layers of one class, such as "ReLU"."""
+    def after(self, kind: str) -> list[Array]:
+        """Return the outputs of all layers of one class.
+
+        Parameters
+        ----------
+        kind : str
+            Name of the class, such as "ReLU".
+
+        Returns
+        -------
+        list of ndarray
+            In the order of the layers; empty where there is no such layer.
+        """
         return [self.outputs[i] for i, name in enumerate(self.names) if name == kind]
 
 
-def trace(net, x, y, lanes=None):
+def trace(net: Sequential, x: Array, y: Array, lanes: int | None = None) -> Trace:
     """Run one batch forward and backward through a copy of a network, and keep all of it.
 
     Parameters
@@ -62,6 +92,7 @@ def trace(net, x, y, lanes=None):
         A classifier. It is not changed: no gradient, buffer, cache or random stream of it. Its
         layers run in the mode in which they are: in training, with the statistics of this batch.
     x : ndarray of shape (N, ...)
+        Samples.
     y : ndarray of int of shape (N,)
         Labels.
     lanes : int or None
@@ -70,6 +101,14 @@ def trace(net, x, y, lanes=None):
     Returns
     -------
     Trace
+        Outputs, gradients, weights and loss.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no sample, not one label for each, a label is no class of the network, or an
+        argument is not what it should be. If the call is under `bnlib.no_grad`, which keeps
+        nothing for a backward.
 
     Examples
     --------
@@ -80,19 +119,32 @@ def trace(net, x, y, lanes=None):
     >>> seen.names, seen.gradients[1].shape, list(seen.weights)
     (['Linear', 'ReLU', 'Linear'], (5, 8), ['0.weight', '2.weight'])
     """
+    check_kind("trace", "net", net, Sequential)
+    check_array("trace", "x", x)
+    labels = check_labels("trace", "y", y, len(x) if x.ndim else 0)
+    if lanes is not None:
+        check_int("trace", "lanes", lanes)
     net = copy.deepcopy(net)
     net.zero_grad()
     x = x if lanes is None else for_lanes(net, x, lanes)
-    outputs, split = [], (len(y), lanes or 1, -1)
+    outputs: list[Array] = []
+    gradients: list[Array] = []
+    split = (len(labels), lanes or 1, -1)
     with np.errstate(all="ignore"):  # a network that diverges is worth a look, too
-        for layer in net.layers:
+        for layer in net:
             x = layer(x)
             outputs.append(x)
-        target = np.repeat(y[:, None], lanes or 1, axis=1)
-        loss, dy = lane_losses(x.reshape(split), target)
-        dy = dy.reshape(x.shape)
-        gradients = []
-        for layer in reversed(net.layers):
+        if x.ndim != 2 or x.shape[1] % (lanes or 1):
+            raise ValueError(
+                f"trace: expected a network of {lanes or 1} lanes with outputs of shape "
+                f"(N, lanes·classes), got {x.shape}"
+            )
+        logits = x.reshape(split)
+        check_classes("trace", "y", labels, logits.shape[2])
+        target = np.repeat(labels[:, None], lanes or 1, axis=1)
+        loss, dlogits = losses_and_gradients(logits, target)
+        dy = dlogits.reshape(x.shape)
+        for layer in reversed(list(net)):
             gradients.insert(0, dy)
             dy = layer.backward(dy)
     if lanes is not None:
@@ -105,7 +157,7 @@ def trace(net, x, y, lanes=None):
         if k.endswith("weight") and p.data.ndim > 1
     }
     return Trace(
-        [type(layer).__name__ for layer in net.layers],
+        [type(layer).__name__ for layer in net],
         outputs,
         gradients,
         {k: p.data for k, p in matrices.items()},
@@ -114,27 +166,69 @@ def trace(net, x, y, lanes=None):
     )
 
 
-def _units_last(a):
+def _units_last(call: str, a: Any) -> Array:
     """Return an array of shape (samples, units) or (samples, lanes, units)."""
-    return np.moveaxis(a, 1, -1).reshape(-1, a.shape[1]) if a.ndim == 4 else a
+    check_floats(call, "a", a)
+    if a.ndim not in (2, 3, 4) or a.size == 0:
+        raise ValueError(
+            f"{call}: expected a of shape (N, C), (N, lanes, C) or (N, C, H, W), not empty, "
+            f"got {a.shape}"
+        )
+    units: Array = np.moveaxis(a, 1, -1).reshape(-1, a.shape[1]) if a.ndim == 4 else a
+    return units
 
 
-def percentiles(a, percent=(15, 50, 85)):
-    """Percentiles of all values of a layer, samples and units together.
+def percentiles(a: Array, percent: Sequence[float] = (15, 50, 85)) -> Array:
+    """Find percentiles of all values of a layer, samples and units together.
+
+    Parameters
+    ----------
+    a : ndarray
+        Outputs or gradients of the layer.
+    percent : sequence of float
+        Which, from 0 to 100.
 
     Returns
     -------
     ndarray of shape (percent,) or (percent, lanes)
+        The percentiles, in the order of `percent`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `a` is no floating array of one of the shapes above, or a percentage is out of range.
     """
-    return np.percentile(_units_last(a), percent, axis=(0, -1))
+    for number in check_items("percentiles", "percent", percent):
+        check_number("percentiles", "each of percent", number, low=0, high=100)
+    units = _units_last("percentiles", a)
+    return np.percentile(units, percent, axis=(0, -1))
 
 
-def rms(a):
-    """Root mean square of all values of a layer: the size of its outputs or gradients."""
-    return np.sqrt(np.mean(np.square(_units_last(a)), axis=(0, -1)))
+def rms(a: Array) -> Any:
+    """Return the root mean square of all values of a layer: the size of its outputs or gradients.
+
+    Parameters
+    ----------
+    a : ndarray
+        Outputs or gradients of the layer.
+
+    Returns
+    -------
+    float, or ndarray of shape (lanes,)
+        The size.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `a` is no floating array of one of the shapes above.
+    """
+    square = np.square(_units_last("rms", a), dtype=np.float64)
+    return np.sqrt(np.mean(square, axis=(0, -1)))
 
 
-def saturated(a, low=-1.0, high=1.0, tail=0.03):
+def saturated(
+    a: Array, low: float = -1.0, high: float = 1.0, tail: float = 0.03
+) -> Any:
     """Share of values in the outer `tail` of a range, where tanh or sigmoid is all but flat.
 
     Parameters
@@ -149,39 +243,82 @@ def saturated(a, low=-1.0, high=1.0, tail=0.03):
     Returns
     -------
     float, or ndarray of shape (lanes,)
+        From 0 to 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `a` is no floating array of one of the shapes above, or a number is out of range.
     """
-    a, margin = _units_last(a), tail * (high - low)
+    low, high = check_limits("saturated", "(low, high)", (low, high))
+    check_number("saturated", "tail", tail, low=0, high=0.5)
+    a, margin = _units_last("saturated", a), tail * (high - low)
     return np.mean((a < low + margin) | (a > high - margin), axis=(0, -1))
 
 
-def dead(a):
-    """Share of units that are above 0 for no sample: with ReLU they pass no gradient at all."""
-    return np.mean(~(_units_last(a) > 0).any(0), axis=-1)
+def dead(a: Array) -> Any:
+    """Share of units that are above 0 for no sample: with ReLU they pass no gradient at all.
+
+    Parameters
+    ----------
+    a : ndarray
+        Outputs of the activation.
+
+    Returns
+    -------
+    float, or ndarray of shape (lanes,)
+        From 0 to 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `a` is no floating array of one of the shapes above.
+    """
+    return np.mean(~(_units_last("dead", a) > 0).any(0), axis=-1)
 
 
-def update_ratios(seen, lr):
+def update_ratios(seen: Trace, lr: Any) -> dict[str, Any]:
     """Length of each weight's plain gradient step relative to the weight.
 
     Parameters
     ----------
     seen : Trace
+        From `trace`.
     lr : float, or array_like of shape (lanes,)
+        Learning rate, or one for each lane.
 
     Returns
     -------
     dict of str to float, or to ndarray of shape (lanes,)
         ``lr · ‖gradient‖ / ‖weight‖``, both norms over all elements.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `seen` is no trace, or a rate is no number from 0 on, or there is not one for each lane.
     """
-    axes = None if np.ndim(seen.loss) == 0 else (1, 2)
-    norms = [
-        {k: np.sqrt(np.square(a).sum(axes)) for k, a in arrays.items()}
+    check_kind("update_ratios", "seen", seen, Trace)
+    lanes = np.shape(seen.loss)
+    rates = check_values("update_ratios", "lr", lr, (0, len(lanes)), f"() or {lanes}")
+    if rates.shape not in ((), lanes):
+        raise ValueError(
+            f"update_ratios: expected lr of shape () or {lanes}, got {rates.shape}"
+        )
+    for rate in rates.ravel():
+        check_number("update_ratios", "lr", rate, low=0)
+    axes = (1, 2) if lanes else None
+    lengths = [
+        {
+            k: np.sqrt(np.square(a, dtype=np.float64).sum(axes))
+            for k, a in arrays.items()
+        }
         for arrays in (seen.weights, seen.weight_gradients)
     ]
-    return {k: np.asarray(lr) * norms[1][k] / norms[0][k] for k in seen.weights}
+    return {k: rates * lengths[1][k] / lengths[0][k] for k in seen.weights}
 
 
-def drift(bands, *, relative=False):
-    """How far the middle of a distribution wandered during training.
+def drift(bands: Any, *, relative: bool = False) -> Any:
+    """Measure how far the middle of a distribution wandered during training.
 
     Parameters
     ----------
@@ -194,7 +331,17 @@ def drift(bands, *, relative=False):
     -------
     ndarray of shape (...)
         Largest minus smallest middle.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `bands` has another shape or holds no numbers, or `relative` is neither True nor False.
     """
-    low, middle, high = np.moveaxis(np.asarray(bands), 1, 0)
+    check_bool("drift", "relative", relative)
+    shape = "(evaluations, 3, ...)"
+    values = check_values("drift", "bands", bands, range(2, 64), shape)
+    if values.shape[1] != 3:
+        raise ValueError(f"drift: expected bands of shape {shape}, got {values.shape}")
+    low, middle, high = np.moveaxis(values, 1, 0)
     wandered = np.ptp(middle, axis=0)
     return wandered / np.mean(high - low, axis=0) if relative else wandered

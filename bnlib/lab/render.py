@@ -4,11 +4,28 @@ Nothing is downloaded and no system font is used, so the same seed gives the sam
 every machine with the pinned versions.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
+
+from bnlib._checks import check_floats, check_int, check_rng
+from bnlib._types import Array
+
+from ._checks import check_items, check_labels
+
+__all__ = [
+    "FONTS",
+    "SHAPES",
+    "draw_digits",
+    "draw_shapes",
+    "glyphs",
+    "outline",
+    "smooth_field",
+]
 
 FONTS = (
     "DejaVuSans",
@@ -54,8 +71,25 @@ ZOOM = 2  # glyphs are rasterized this much larger than they appear
 FIGURE_HEIGHT = 19  # pixels of the digit 0 before the random scale
 
 
+def check_fonts(call: str, fonts: Any) -> tuple[str, ...]:
+    """Return fonts as a tuple, all of them for None; raise unless they are there."""
+    chosen = FONTS if fonts is None else fonts
+    names = [] if isinstance(chosen, str) else check_items(call, "fonts", chosen, low=0)
+    if not names or not all(name in FONTS for name in names):
+        raise ValueError(f"{call}: expected fonts from {FONTS}, got {fonts!r}")
+    return tuple(names)
+
+
+def _labels(call: str, labels: Any, rng: Any, classes: int) -> Array:
+    """Return labels as an array, perhaps an empty one; raise unless one can be drawn for each."""
+    check_rng(call, rng)
+    if np.shape(labels) == (0,):
+        return np.zeros(0, np.int64)
+    return check_labels(call, "labels", labels, np.size(labels), classes)
+
+
 @cache
-def glyphs(font):
+def glyphs(font: str) -> Array:
     """Rasterize the ten digits of one of matplotlib's fonts.
 
     Parameters
@@ -66,14 +100,20 @@ def glyphs(font):
     Returns
     -------
     ndarray of shape (10, 56, 56), float32
-        Ink in [0, 1]; every digit is centred by its bounding box.
+        Ink in [0, 1]; every digit is centred by its bounding box. It is kept, and read-only.
+
+    Raises
+    ------
+    ValueError
+        If there is no such font.
     """
+    check_fonts("glyphs", (font,))
     import matplotlib
     from PIL import Image, ImageDraw, ImageFont
 
     path = Path(matplotlib.get_data_path(), "fonts", "ttf", f"{font}.ttf")
 
-    def load(size):
+    def load(size: float) -> ImageFont.FreeTypeFont:
         return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
 
     _, top, _, bottom = load(100).getbbox("0")
@@ -92,7 +132,9 @@ def glyphs(font):
     return out
 
 
-def draw_digits(labels, rng, fonts=FONTS):
+def draw_digits(
+    labels: Array, rng: np.random.Generator, fonts: Sequence[str] = FONTS
+) -> Array:
     """Draw one warped, noisy 28 x 28 picture for each label.
 
     Every picture takes a random font, a rotation of up to 12 degrees, a shear of up to 0.15, a
@@ -114,12 +156,19 @@ def draw_digits(labels, rng, fonts=FONTS):
     ndarray of shape (N, 1, 28, 28), float32
         White ink on black, in [0, 1].
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a label is no digit, a font is not there, or `rng` is not a Generator.
+
     Examples
     --------
     >>> x = draw_digits(np.array([3, 8]), np.random.default_rng(0))
     >>> x.shape, x.dtype.name
     ((2, 1, 28, 28), 'float32')
     """
+    fonts = check_fonts("draw_digits", fonts)
+    labels = _labels("draw_digits", labels, rng, 10)
     n = len(labels)
     angle = np.deg2rad(rng.uniform(-12, 12, n))
     shear = rng.uniform(-0.15, 0.15, n)
@@ -150,7 +199,7 @@ def draw_digits(labels, rng, fonts=FONTS):
     return (np.rint(255 * np.clip(ink, 0, 1)) / np.float32(255))[:, None]
 
 
-def smooth_field(n, rng, spacing=5):
+def smooth_field(n: int, rng: np.random.Generator, spacing: int = 5) -> Array:
     """Draw smooth random displacement fields of unit standard deviation.
 
     Parameters
@@ -166,16 +215,25 @@ def smooth_field(n, rng, spacing=5):
     -------
     ndarray of shape (n, 2, 28, 28)
         Displacements along the two image axes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is no integer or too small, or `rng` is not a Generator.
     """
+    check_int("smooth_field", "n", n, low=0)
+    check_int("smooth_field", "spacing", spacing)
+    check_rng("smooth_field", rng)
     # White noise on a coarse grid, blurred by a separable Gaussian: two small matrix products.
     knots = np.arange(-spacing, SIDE + 2 * spacing, spacing)
     bumps = np.exp(-0.5 * ((np.arange(SIDE)[:, None] - knots) / spacing) ** 2)
     bumps /= np.linalg.norm(bumps, axis=1, keepdims=True)
     noise = rng.standard_normal((n, 2, len(knots), len(knots)))
-    return bumps @ noise @ bumps.T
+    field: Array = bumps @ noise @ bumps.T
+    return field
 
 
-def draw_shapes(labels, rng):
+def draw_shapes(labels: Array, rng: np.random.Generator) -> Array:
     """Draw one bright shape on a dark ground for each label.
 
     Shapes sit near the middle: shift of up to 4 pixels, scale of 1 ± 0.15, rotation of up to 8
@@ -194,12 +252,18 @@ def draw_shapes(labels, rng):
     ndarray of shape (N, 3, 64, 64), float32
         Colour pictures in [0, 1].
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a label is no index into `SHAPES`, or `rng` is not a Generator.
+
     Examples
     --------
     >>> x = draw_shapes(np.array([0, 9]), np.random.default_rng(0))
     >>> x.shape, x.dtype.name
     ((2, 3, 64, 64), 'float32')
     """
+    labels = _labels("draw_shapes", labels, rng, len(SHAPES))
     n, side, radius = len(labels), 64, 20
     angle = np.deg2rad(rng.uniform(-8, 8, (n, 1, 1))).astype(np.float32)
     unit = (radius * rng.uniform(0.85, 1.15, (n, 1, 1))).astype(np.float32)
@@ -221,7 +285,7 @@ def draw_shapes(labels, rng):
     return np.rint(255 * np.clip(x, 0, 1)) / np.float32(255)
 
 
-def outline(name, u, v):
+def outline(name: str, u: Array, v: Array) -> Array:
     """Measure how far points lie outside a shape of about unit radius.
 
     Parameters
@@ -235,11 +299,22 @@ def outline(name, u, v):
     -------
     ndarray
         Negative inside the shape, positive outside, near the edge about the distance to it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no such shape, or coordinates are no floating arrays of one shape.
     """
+    check_floats("outline", "u", u)
+    check_floats("outline", "v", v)
+    if u.shape != v.shape:
+        raise ValueError(f"outline: expected v of shape {u.shape}, got {v.shape}")
     r = np.hypot(u, v)
     square = np.maximum(abs(u), abs(v)) - 0.8
 
-    def stripes(t):  # three bars of ink and two gaps, 0.32 wide each, fill [-0.8, 0.8]
+    def stripes(
+        t: Array,
+    ) -> Array:  # three bars of ink and two gaps, 0.32 wide each, fill [-0.8, 0.8]
         return abs((t + 0.32) % 0.64 - 0.32) - 0.16
 
     match name:

@@ -7,6 +7,7 @@ alone; `bnlib.lab.lanes` says how they become one network.
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from ._checks import (
 )
 from .data import Data, batches
 from .lanes import LaneLinear, lane_accuracy, losses_and_gradients, stack
-from .training import History, check_run, progress
+from .training import History, caches, check_run, progress
 
 __all__ = ["best_rate", "sweep", "sweep_rates"]
 
@@ -80,7 +81,7 @@ def sweep(
         If an argument does not fit; nothing is trained then.
     """
     nets, rngs = check_items("sweep", "nets", nets), list(rngs)
-    lrs = check_rates("sweep", "lrs", lrs)
+    lrs = check_rates("sweep", "lrs", lrs, "lr")
     K, every = len(nets), steps if evaluate_every is None else evaluate_every
     if not len(lrs) == len(rngs) == K:
         raise ValueError(
@@ -102,6 +103,7 @@ def sweep(
     optimizers = _optimizers(net, np.asarray(lrs), optimizer, settings)
     orders = [_orders(len(data.x_train), batch_size, rng) for rng in rngs]
     losses, accuracies, evaluations, probes, seconds = [], [], [], [], 0.0
+    kept: list[Any] = []
     first = net[0] if isinstance(net[0], LaneLinear) else None
 
     def evaluate(step: int) -> None:
@@ -116,6 +118,7 @@ def sweep(
             rows = np.stack([next(order) for order in orders], axis=1)  # (N, K)
             target = data.y_train[rows]
             logits = net(data.x_train[rows].reshape(batch_size, -1))
+            kept[:] = caches(net)
             logits = logits.reshape(*target.shape, -1)
             if step == 1:
                 check_classes("sweep", "data.y_train", data.y_train, logits.shape[2])
@@ -134,8 +137,10 @@ def sweep(
             seconds += time.perf_counter() - start
             if step % every == 0 or step == steps:
                 evaluate(step)
-    columns = map(np.array, (losses, accuracies, *zip(*evaluations, strict=True)))
-    return net, History(*columns, probes=probes)
+    at, val_accuracy, times = map(np.array, zip(*evaluations, strict=True))
+    loss, train_accuracy = np.array(losses), np.array(accuracies)
+    history = History(loss, train_accuracy, at, val_accuracy, times, probes)
+    return net, history
 
 
 def sweep_rates(
@@ -173,7 +178,7 @@ def sweep_rates(
         If an argument does not fit; nothing is trained then.
     """
     check_call("sweep_rates", "build", build)
-    rates = check_rates("sweep_rates", "rates", rates)
+    rates = check_rates("sweep_rates", "rates", rates, "rate")
     seeds = check_items("sweep_rates", "seeds", seeds)
     for seed in seeds:
         check_int("sweep_rates", "each of seeds", seed, low=0)
@@ -214,8 +219,8 @@ def best_rate(rates: Sequence[float], scores: Any) -> int:
     """
     rates = check_items("best_rate", "rates", rates)
     for rate in rates:
-        check_number("best_rate", "each of rates", rate)
-    if any(a >= b for a, b in zip(rates[:-1], rates[1:], strict=True)):
+        check_number("best_rate", "rate", rate, low=0)
+    if any(a >= b for a, b in pairwise(rates)):
         raise ValueError(f"best_rate: expected rates in rising order, got {rates}")
     shape = f"({len(rates)}, seeds)"
     scores = check_values("best_rate", "scores", scores, (2,), shape)
