@@ -1,4 +1,4 @@
-"""bnlib against its textbook version, PyTorch and the memory: one layer, and whole steps."""
+"""bnlib against its readable version, PyTorch and the memory: one layer, and whole steps."""
 
 import json
 import math

@@ -2,9 +2,9 @@
 
 Run as ``OMP_NUM_THREADS=1 python -m benchmarks.cost book/6-practice/cost.json``. All times are
 CPU seconds of one thread: others may use the machine, and their time is not ours. bnlib normalizes
-with `bnlib.textbook`; its fast kernel has a benchmark of its own. The rivals take
-turns, a median stands for each, and every repetition makes its networks anew. The result is the
-file from which the chapter "Cost" draws its figures.
+with `bnlib.normalize`; its fast kernel has a benchmark of its own. The rivals take turns, a median
+stands for each, and every repetition makes its networks anew. The result is the file from which
+the chapter "Cost" draws its figures.
 """
 
 import copy
@@ -22,16 +22,17 @@ import bnlib
 from benchmarks.networks import network, step
 from benchmarks.timing import alternate, keep_memory, machine
 from bnlib import kernels
-from bnlib.fuse import fuse
+from bnlib.folding import fold
 
 LIBRARIES = {"bnlib": bnlib, "PyTorch": torch.nn}
 INPUTS = {"dense": (64, 784), "CNN": (32, 3, 64, 64)}  # batch first
 REPETITIONS = 5
 
 
-def medians(calls, rounds):
+def medians(calls, rounds, prepare=None):
     """Run functions in turn; median CPU seconds of each."""
-    return alternate(calls, seconds=0, least=rounds, clock=time.process_time)
+    clock = time.process_time
+    return alternate(calls, seconds=0, least=rounds, clock=clock, prepare=prepare)
 
 
 def inference(lib, net, x):
@@ -52,14 +53,14 @@ def folded(lib, net):
     """Fold the batch normalizations of a network into the layers before them."""
     net = copy.deepcopy(net).eval()
     if lib is bnlib:
-        return fuse(net)
-    fold = torch.nn.utils.fusion
+        return fold(net)
+    fusion = torch.nn.utils.fusion
     layers = []
     for layer in net:
         if isinstance(layer, torch.nn.BatchNorm1d):
-            layers[-1] = fold.fuse_linear_bn_eval(layers[-1], layer)
+            layers[-1] = fusion.fuse_linear_bn_eval(layers[-1], layer)
         elif isinstance(layer, torch.nn.BatchNorm2d):
-            layers[-1] = fold.fuse_conv_bn_eval(layers[-1], layer)
+            layers[-1] = fusion.fuse_conv_bn_eval(layers[-1], layer)
         else:
             layers.append(layer)
     return torch.nn.Sequential(*layers)
@@ -111,7 +112,10 @@ def layer_times(lib, name, rounds):
                     y, wanted, dy, retain_graph=True
                 ),
             )
-        times = medians(dict(zip(("forward", "backward"), calls, strict=True)), rounds)
+        # A gradient that is not 0 would be copied, as it never is in a step of training.
+        prepare = layer.zero_grad if lib is bnlib else None
+        pair = dict(zip(("forward", "backward"), calls, strict=True))
+        times = medians(pair, rounds, prepare)
         found.append({"layer": type(layer).__name__, **times})
         x = y
     return found
@@ -159,9 +163,8 @@ def faults(lib, name, rounds):
 def main(path):
     """Measure everything and write the file."""
     torch.set_num_threads(1)
-    kernels.suits = lambda *_: (
-        False
-    )  # the textbook version is what that chapter speaks of
+    # The readable version is what that chapter speaks of.
+    kernels.suits = lambda *_: False
     rounds = {"dense": 100, "CNN": 15}
     result = {
         "machine": machine(),

@@ -1,4 +1,4 @@
-"""What is timed of batch normalization: bnlib, its textbook version, PyTorch, and bare memory."""
+"""What is timed of batch normalization: bnlib, its readable version, PyTorch, and bare memory."""
 
 import functools
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from bnlib import functional as F
-from bnlib import kernels, textbook
+from bnlib import kernels, normalize
 from bnlib.blocks import cuts
 from bnlib.threads import run
 
@@ -52,20 +52,20 @@ def ours(shape, threads, offset=0.0):
 
 
 def by_the_book(shape):
-    """Return the calls of the textbook version."""
+    """Return the calls of the readable version, without the checks of its arguments."""
     x, dy, *vectors = problem(shape)
     forward = functools.partial(
-        textbook.batch_norm_forward, x, *vectors, momentum=0.1, eps=1e-5
+        normalize.batch_norm_forward, x, *vectors, momentum=0.1, eps=1e-5
     )
     _, cache = forward(training=True)
 
     def both():
         _, cache = forward(training=True)
-        textbook.batch_norm_backward(dy, cache)
+        normalize.normalize_backward(dy, cache)
 
     return {
         "forward": lambda: forward(training=True),
-        "backward": lambda: textbook.batch_norm_backward(dy, cache),
+        "backward": lambda: normalize.normalize_backward(dy, cache),
         "both": both,
         "evaluation": lambda: forward(training=False),
     }

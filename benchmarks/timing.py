@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 
-def alternate(calls, seconds=0.5, least=5, clock=time.perf_counter):
+def alternate(calls, seconds=0.5, least=5, clock=time.perf_counter, prepare=None):
     """Run functions in turn for about `seconds`, each at least `least` times; median time of each.
 
     Parameters
@@ -18,6 +18,8 @@ def alternate(calls, seconds=0.5, least=5, clock=time.perf_counter):
     least : int
     clock : callable
         What is read before and after a call; `time.process_time` leaves out what others do.
+    prepare : callable or None
+        Runs before each call, and does not count.
 
     Returns
     -------
@@ -31,6 +33,8 @@ def alternate(calls, seconds=0.5, least=5, clock=time.perf_counter):
     rounds = 0
     while rounds < least or time.perf_counter() < end:
         for name, call in calls.items():
+            if prepare is not None:
+                prepare()
             start = clock()
             call()
             times[name].append(clock() - start)

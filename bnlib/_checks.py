@@ -4,8 +4,9 @@ Every check runs before anything is changed, so a call that raises leaves its ca
 was. A message names the call, what was expected and what came, and the cure where there is one.
 """
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
 
@@ -17,6 +18,8 @@ FLOATS = (np.float16, np.float32, np.float64)
 # Other subclasses carry a meaning, such as a mask, that arithmetic here would lose.
 ARRAYS = (np.ndarray, np.memmap)
 INT = (int, np.integer)
+NO_NUMBERS = (bool, np.timedelta64)  # though Python and NumPy take them for integers
+INT64 = np.iinfo(np.int64)
 
 
 def compute_dtype(dtype: Any) -> np.dtype[Any]:
@@ -26,11 +29,16 @@ def compute_dtype(dtype: Any) -> np.dtype[Any]:
 
 def described(value: Any) -> str:
     """Return a value as a message shows it: short, whatever it is."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{type(value).__name__} {text[:50]}…"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:50]}…"
 
 
-# Numbers and other settings ---------------------------------------------------------------
+def is_int(value: Any) -> bool:
+    """Whether a value is an integer, of Python or NumPy."""
+    return isinstance(value, INT) and not isinstance(value, NO_NUMBERS)
+
+
+# Numbers and other settings: each check returns the value to work with ---------------------
 
 
 def check_number(
@@ -41,74 +49,98 @@ def check_number(
     above: float = -math.inf,
     low: float = -math.inf,
     high: float = math.inf,
-) -> None:
-    """Raise unless `value` is a finite real number in a range."""
-    if not isinstance(value, Real) or isinstance(value, bool):
+) -> float:
+    """Return a number that NumPy can work with; raise unless it is finite and in a range."""
+    if isinstance(value, NO_NUMBERS) or not isinstance(value, Real):
         kind = type(value).__name__
-        raise TypeError(f"{call}: expected {name} to be a number, got {kind} {value!r}")
-    number = float(value)
+        raise TypeError(
+            f"{call}: expected {name} to be a number, got {kind} {described(value)}"
+        )
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     if not (above < number < math.inf and low <= number <= high):  # NaN fails too
         if high < math.inf:
             wanted = f"{name} between {low} and {high}"
         elif above > -math.inf:
             wanted = f"a finite {name} > {above}"
-        else:
+        elif low > -math.inf:
             wanted = f"a finite {name} >= {low}"
-        raise ValueError(f"{call}: expected {wanted}, got {value}")
+        else:
+            wanted = f"a finite {name}"
+        shown = value if isinstance(value, int) else number
+        raise ValueError(f"{call}: expected {wanted}, got {described(shown)}")
+    return value if isinstance(value, int) else number
 
 
-def check_bool(call: str, name: str, value: Any) -> None:
-    """Raise TypeError unless `value` is True or False."""
+def check_bool(call: str, name: str, value: Any) -> bool:
+    """Return True or False; raise TypeError for anything else."""
     if not isinstance(value, (bool, np.bool_)):
         kind = type(value).__name__
         raise TypeError(
-            f"{call}: expected {name} to be True or False, got {kind} {value!r}"
+            f"{call}: expected {name} to be True or False, got {kind} {described(value)}"
         )
+    return bool(value)
 
 
-def check_int(call: str, name: str, value: Any, low: int = 1) -> None:
-    """Raise unless `value` is an integer of at least `low`."""
-    if not isinstance(value, INT) or isinstance(value, bool):
+def check_int(
+    call: str, name: str, value: Any, low: int = 1, high: int = INT64.max
+) -> int:
+    """Return an int; raise unless the value is one, and in a range."""
+    if not is_int(value):
         kind = type(value).__name__
-        raise TypeError(f"{call}: expected {name} to be an int, got {kind} {value!r}")
-    if value < low:
-        raise ValueError(f"{call}: expected {name} >= {low}, got {value}")
+        raise TypeError(
+            f"{call}: expected {name} to be an int, got {kind} {described(value)}"
+        )
+    if not low <= value <= high:
+        wanted = f">= {low}" if value < low else f"<= {high}"
+        shown = described(int(value))
+        raise ValueError(f"{call}: expected {name} {wanted}, got {shown}")
+    return int(value)
 
 
 def check_pair(call: str, name: str, value: Any, low: int) -> tuple[int, int]:
     """Return an int, or a pair of them, as a pair; raise unless both are at least `low`."""
     pair = value if isinstance(value, (tuple, list)) else (value, value)
-    if len(pair) != 2 or not all(
-        isinstance(v, INT) and not isinstance(v, bool) and v >= low for v in pair
-    ):
+    if len(pair) != 2 or not all(is_int(v) and low <= v <= INT64.max for v in pair):
         raise ValueError(
             f"{call}: expected {name} as an int >= {low} or a pair, got {described(value)}"
         )
     return int(pair[0]), int(pair[1])
 
 
-def check_rng(call: str, rng: Any) -> None:
-    """Raise TypeError unless `rng` is a random generator."""
+def check_rng(call: str, rng: Any) -> Any:
+    """Return a random generator; raise TypeError for anything else."""
     if not isinstance(rng, np.random.Generator):
-        cure = f"default_rng({rng})" if isinstance(rng, int) else "default_rng()"
+        seed = described(rng) if is_int(rng) else ""
         raise TypeError(
             f"{call}: expected rng to be a numpy.random.Generator, "
-            f"got {type(rng).__name__}: use np.random.{cure}"
+            f"got {type(rng).__name__}: use np.random.default_rng({seed})"
         )
+    return rng
 
 
-def check_param_dtype(call: str, dtype: Any) -> np.dtype[Any]:
+def check_param_dtype(call: str, name: str, dtype: Any) -> np.dtype[Any]:
     """Return the dtype of parameters, float32 for None; raise unless it is float32 or float64."""
-    try:
-        found = np.dtype(np.float32 if dtype is None else dtype)
-    except TypeError:
-        found = None
+    found = None
+    if isinstance(dtype, (type, str, np.dtype, type(None))):
+        with contextlib.suppress(TypeError):
+            found = np.dtype(np.float32 if dtype is None else dtype)
     if found is None or found.type not in FLOATS[1:] or not found.isnative:
         raise TypeError(
-            f"{call}: expected dtype float32 or float64 (parameters and statistics are never "
+            f"{call}: expected {name} float32 or float64 (parameters and statistics are never "
             f"kept in less), got {described(dtype) if found is None else found}"
         )
     return found
+
+
+def check_function(call: str, name: str, value: Any) -> Callable[..., Any]:
+    """Return what can be called; raise TypeError for anything else."""
+    if not callable(value):
+        kind = type(value).__name__
+        raise TypeError(f"{call}: expected {name} to be a function, got {kind}")
+    return value
 
 
 # Arrays ------------------------------------------------------------------------------------
@@ -125,6 +157,29 @@ def check_array(call: str, name: str, a: Any) -> None:
         raise TypeError(
             f"{call}: expected {name} to be a NumPy array, got {type(a).__name__}{cure}"
         )
+
+
+def as_array(call: str, name: str, value: Any) -> Array:
+    """Return an array, a list or a tensor as an array; raise TypeError for what cannot be one."""
+    if isinstance(value, np.ndarray):
+        check_array(call, name, value)
+        return value
+    try:
+        return np.asarray(value)
+    except Exception as error:  # whatever a foreign array raises
+        raise TypeError(
+            f"{call}: expected {name} as an array, got {type(value).__name__} "
+            f"({described(error)})"
+        ) from None
+
+
+def check_axes(call: str, axes: Any, ndim: int) -> None:
+    """Raise unless `axes` is an axis of an array, or a tuple of them."""
+    for axis in axes if isinstance(axes, tuple) else (axes,):
+        if not is_int(axis) or not -ndim <= axis < ndim:
+            raise ValueError(
+                f"{call}: expected axes of an array with {ndim}, got {described(axes)}"
+            )
 
 
 def check_floats(call: str, name: str, a: Any) -> None:
@@ -181,10 +236,13 @@ def check_input(call: str, x: Any, dtype: np.dtype[Any]) -> None:
     """Raise unless `x` is a floating array that a layer with parameters of `dtype` can take."""
     check_floats(call, "x", x)
     if x.dtype != dtype:
-        raise TypeError(
-            f"{call}: x is {x.dtype}, the layer {dtype}: use x.astype(np.{dtype}) or "
-            f"dtype={'float' if x.dtype == np.float64 else 'np.float32'}"
+        other = compute_dtype(x.dtype)  # of a layer that could take this x
+        cure = f"use x.astype(np.{dtype})" + (
+            f" or dtype={'float' if other == np.float64 else 'np.float32'}"
+            if other != dtype
+            else ""
         )
+        raise TypeError(f"{call}: x is {x.dtype}, the layer {dtype}: {cure}")
 
 
 def check_norm_input(call: str, x: Any, dtype: np.dtype[Any]) -> None:
@@ -205,14 +263,16 @@ def check_channels(
         raise ValueError(f"{call}: expected {channels} channels, got shape {x.shape}")
 
 
-def check_gradient(call: str, dy: Any, shape: Sequence[int], dtype: Any) -> None:
+def check_gradient(
+    call: str, dy: Any, shape: Sequence[int], dtype: Any, name: str = "dy"
+) -> None:
     """Raise unless the incoming gradient `dy` has the shape and dtype of the output."""
-    check_floats(call, "dy", dy)
+    check_floats(call, name, dy)
     if dy.dtype != dtype:
         raise TypeError(
-            f"{call}: expected dy of dtype {np.dtype(dtype)}, got {dy.dtype}"
+            f"{call}: expected {name} of dtype {np.dtype(dtype)}, got {dy.dtype}"
         )
-    check_shape(call, "dy", dy, shape)
+    check_shape(call, name, dy, shape)
 
 
 def check_cache(call: str, cache: Any, *kinds: type) -> None:
@@ -283,8 +343,8 @@ def check_running(
         )
 
 
-def check_channel_norm(call: str, x: Any, weight: Any, bias: Any, eps: Any) -> None:
-    """Check what every normalization with one weight per channel is given."""
+def check_channel_norm(call: str, x: Any, weight: Any, bias: Any, eps: Any) -> float:
+    """Check what every normalization with one weight per channel is given; return eps."""
     check_floats(call, "x", x)
     if x.ndim < 2:
         raise ValueError(
@@ -292,7 +352,7 @@ def check_channel_norm(call: str, x: Any, weight: Any, bias: Any, eps: Any) -> N
         )
     check_vector(call, "weight", weight, x.shape[1:2], x)
     check_vector(call, "bias", bias, x.shape[1:2], x)
-    check_number(call, "eps", eps, above=0)
+    return check_number(call, "eps", eps, above=0)
 
 
 def check_batch_norm(
@@ -306,14 +366,14 @@ def check_batch_norm(
     momentum: Any,
     eps: Any,
     one_is_enough: bool = False,
-) -> None:
-    """Check all arguments of a batch normalization; see `bnlib.functional.batch_norm`."""
-    check_channel_norm(call, x, weight, bias, eps)
+) -> tuple[float, float]:
+    """Check all arguments of `bnlib.functional.batch_norm`; return momentum and eps."""
+    eps = check_channel_norm(call, x, weight, bias, eps)
     check_bool(call, "training", training)
     check_running(
         call, x, running_mean, running_var, training, weight=weight, bias=bias
     )
-    check_number(call, "momentum", momentum, low=0, high=1)
+    momentum = check_number(call, "momentum", momentum, low=0, high=1)
     one = x.shape[0] * math.prod(x.shape[2:]) == 1
     if training and one and not one_is_enough:
         raise ValueError(
@@ -323,29 +383,28 @@ def check_batch_norm(
         raise ValueError(
             f"{call}: expected running_mean and running_var when not training"
         )
+    return momentum, eps
 
 
-def check_normalized_shape(call: str, shape: Any) -> None:
-    """Raise unless `shape` is a tuple of at least one positive integer."""
+def check_normalized_shape(call: str, name: str, shape: Any) -> tuple[int, ...]:
+    """Return a shape as a tuple; raise unless it has at least one axis, and each a length."""
     if not isinstance(shape, (tuple, list)) or len(shape) == 0:
         raise ValueError(
-            f"{call}: expected normalized_shape as a tuple of ints, got {described(shape)}"
+            f"{call}: expected {name} as a tuple of ints, got {described(shape)}"
         )
-    for size in shape:
-        check_int(call, "normalized_shape", size)
+    return tuple(check_int(call, name, size) for size in shape)
 
 
 def check_last_axes(
     call: str, x: Any, normalized_shape: Any, weight: Any, bias: Any, eps: Any
-) -> None:
-    """Check what every normalization over the last axes is given."""
+) -> tuple[tuple[int, ...], float]:
+    """Check what a normalization over the last axes is given; return their shape, and eps."""
     check_floats(call, "x", x)
-    check_normalized_shape(call, normalized_shape)
-    shape = tuple(normalized_shape)
+    shape = check_normalized_shape(call, "normalized_shape", normalized_shape)
     if x.shape[-len(shape) :] != shape:
         raise ValueError(
             f"{call}: expected x with last axes {shape}, got shape {x.shape}"
         )
     check_vector(call, "weight", weight, shape, x)
     check_vector(call, "bias", bias, shape, x)
-    check_number(call, "eps", eps, above=0)
+    return shape, check_number(call, "eps", eps, above=0)

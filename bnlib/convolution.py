@@ -15,6 +15,7 @@ from bnlib._checks import (
     check_gradient,
     check_pair,
     check_weight,
+    compute_dtype,
 )
 from bnlib._types import Array, Pair
 from bnlib.ops import per_channel
@@ -50,9 +51,12 @@ def windows(x: Array, kernel_size: tuple[int, int], stride: tuple[int, int]) -> 
 
     Raises
     ------
-    ValueError
-        If the kernel is larger than the image.
+    TypeError, ValueError
+        If `x` is no 4-D floating array at least as large as the kernel, or a setting is no pair.
     """
+    kernel_size = check_pair("windows", "kernel_size", kernel_size, 1)
+    stride = check_pair("windows", "stride", stride, 1)
+    check_images("windows", x, None, kernel_size)
     view = np.lib.stride_tricks.sliding_window_view(x, kernel_size, axis=(2, 3))
     return view[:, :, :: stride[0], :: stride[1]].transpose(0, 1, 4, 5, 2, 3)
 
@@ -212,11 +216,15 @@ def conv2d_backward(dy: Array, cache: Conv2dCache) -> tuple[Array, Array, Array]
     check_gradient("conv2d_backward", dy, out_shape, columns.dtype)
     N, out, Ho, Wo = out_shape
     rows = dy.reshape(N, out, Ho * Wo)
-    dweight = (rows @ columns.transpose(0, 2, 1)).sum(0).reshape(weight.shape)
+    wide = compute_dtype(dy.dtype)
+    dweight = (rows @ columns.transpose(0, 2, 1)).sum(0, wide).reshape(weight.shape)
     dcolumns = weight.reshape(out, -1).T @ rows
     patches = dcolumns.reshape(N, *weight.shape[1:], Ho, Wo)
     dx = cropped(overlap_add(patches, shape, stride), padding)  # col2im
-    return dx, dweight, dy.sum((0, 2, 3))
+    dweight, dbias = (
+        a.astype(dy.dtype, copy=False) for a in (dweight, dy.sum((0, 2, 3), wide))
+    )
+    return dx, dweight, dbias
 
 
 def check_pooling(
@@ -319,8 +327,10 @@ def max_pool2d_backward(dy: Array, cache: MaxPool2dCache) -> Array:
     check_gradient("max_pool2d_backward", dy, winner.shape, dtype)
     pixels = np.arange(kH * kW).reshape(1, 1, kH, kW, 1, 1)
     won = winner[:, :, None, None] == pixels
-    patches = np.where(won, dy[:, :, None, None], dtype.type(0))
-    return cropped(overlap_add(patches, shape, stride), padding)
+    wide = dy.astype(compute_dtype(dtype), copy=False)  # windows overlap: sums
+    patches = np.where(won, wide[:, :, None, None], 0)
+    dx = overlap_add(patches, shape, stride).astype(dtype, copy=False)
+    return cropped(dx, padding)
 
 
 class AvgPool2dCache(NamedTuple):
@@ -398,6 +408,8 @@ def avg_pool2d_backward(dy: Array, cache: AvgPool2dCache) -> Array:
     check_cache("avg_pool2d_backward", cache, AvgPool2dCache)
     shape, out_shape, dtype, kernel, stride, padding = cache
     check_gradient("avg_pool2d_backward", dy, out_shape, dtype)
-    share = (dy / math.prod(kernel))[:, :, None, None]
+    wide = dy.astype(compute_dtype(dtype), copy=False)  # windows overlap: sums
+    share = (wide / math.prod(kernel))[:, :, None, None]
     patches = np.broadcast_to(share, (*dy.shape[:2], *kernel, *dy.shape[2:]))
-    return cropped(overlap_add(patches, shape, stride), padding)
+    dx = overlap_add(patches, shape, stride).astype(dtype, copy=False)
+    return cropped(dx, padding)

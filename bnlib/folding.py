@@ -91,7 +91,7 @@ def fold_bn_weights(
     for name, vector in vectors.items():
         check_same_dtype(call, weight, name, vector)
         check_shape(call, name, vector, weight.shape[:1])
-    check_number(call, "eps", eps, above=0)
+    eps = check_number(call, "eps", eps, above=0)
     scale = 1 / np.sqrt(np.float64(running_var) + eps)
     if bn_weight is not None:
         scale = scale * bn_weight

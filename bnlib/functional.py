@@ -15,6 +15,7 @@ from bnlib._checks import (
     check_batch_norm,
     check_cache,
     check_channel_norm,
+    check_function,
     check_gradient,
     check_int,
     check_last_axes,
@@ -69,8 +70,8 @@ def batch_norm_forward(
     Parameters
     ----------
     x, running_mean, running_var, weight, bias : see `batch_norm`
-        As there, with its errors. `x` must not change before the backward, which needs
-        it: it is not always copied.
+        As there, with its errors. `x` and `weight` must not change before the backward, which
+        needs them: they are not always copied.
     training, momentum, eps, out, threads, all_reduce : see `batch_norm`
         As there.
 
@@ -81,9 +82,13 @@ def batch_norm_forward(
     cache : BatchNormCache or bnlib.kernels.Saved
         For `batch_norm_backward`.
     """
-    args = x, running_mean, running_var, weight, bias, training, momentum, eps
-    check_batch_norm("batch_norm", *args, one_is_enough=all_reduce is not None)
+    args = x, running_mean, running_var, weight, bias, training
+    settings = check_batch_norm(
+        "batch_norm", *args, momentum, eps, one_is_enough=all_reduce is not None
+    )
     check_threads("batch_norm", threads)
+    if all_reduce is not None:
+        check_function("batch_norm", "all_reduce", all_reduce)
     check_memory(
         "batch_norm",
         out,
@@ -94,11 +99,11 @@ def batch_norm_forward(
         running_mean=running_mean,
         running_var=running_var,
     )
-    if all_reduce is None and kernels.suits(x, eps):
-        done = kernels.batch_norm_forward(*args, out, threads)
+    if all_reduce is None and kernels.suits(x, settings[1]):
+        done = kernels.batch_norm_forward(*args, *settings, out, threads)
         if done is not None:
             return done
-    y, cache = normalize.batch_norm_forward(*args, all_reduce)
+    y, cache = normalize.batch_norm_forward(*args, *settings, all_reduce)
     return into(out, y), cache
 
 
@@ -278,7 +283,8 @@ def layer_norm_forward(
     Parameters
     ----------
     x, normalized_shape, weight, bias, eps : see `layer_norm`
-        As there, with its errors.
+        As there, with its errors. `weight` must not change before the backward, which needs it,
+        and is not copied.
 
     Returns
     -------
@@ -287,8 +293,8 @@ def layer_norm_forward(
     cache : LayerNormCache
         For `layer_norm_backward`.
     """
-    check_last_axes("layer_norm", x, normalized_shape, weight, bias, eps)
-    first = x.ndim - len(normalized_shape)
+    shape, eps = check_last_axes("layer_norm", x, normalized_shape, weight, bias, eps)
+    first = x.ndim - len(shape)
     axes = tuple(range(first, x.ndim))
     y, x_hat, invstd = normalize_forward(x, *moments(x, axes), weight, bias, eps)
     return y, LayerNormCache(
@@ -298,7 +304,7 @@ def layer_norm_forward(
         axes=axes,
         shared=tuple(range(first)),
         shape=x.shape,
-        parameters=tuple(normalized_shape),
+        parameters=shape,
         dtype=x.dtype,
     )
 
@@ -388,7 +394,8 @@ def group_norm_forward(
     Parameters
     ----------
     x, num_groups, weight, bias, eps : see `group_norm`
-        As there, with its errors.
+        As there, with its errors. `weight` must not change before the backward, which needs it,
+        and is not copied.
 
     Returns
     -------
@@ -397,8 +404,8 @@ def group_norm_forward(
     cache : GroupNormCache
         For `group_norm_backward`.
     """
-    check_channel_norm("group_norm", x, weight, bias, eps)
-    check_int("group_norm", "num_groups", num_groups)
+    eps = check_channel_norm("group_norm", x, weight, bias, eps)
+    num_groups = check_int("group_norm", "num_groups", num_groups)
     if x.shape[1] % num_groups:
         raise ValueError(
             f"group_norm: expected num_groups to divide {x.shape[1]}, got {num_groups}"

@@ -7,7 +7,8 @@ numbers come from the `numpy.random.Generator` that the caller passes, or from a
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -41,8 +42,25 @@ __all__ = [
 ]
 
 
+def _parameter(call: str, name: str, value: Any) -> Parameter:
+    """Return a parameter that a layer cannot do without."""
+    if not isinstance(value, Parameter):
+        kind = type(value).__name__
+        raise TypeError(f"{call}: expected {name} to be a Parameter, got {kind}")
+    return value
+
+
 class _Affine(Layer):
     """A linear map with a weight and perhaps a bias: what `Linear` and `Conv2d` share."""
+
+    _settings: ClassVar = {
+        **Layer._settings,
+        "weight": _parameter,
+        "dtype": check_param_dtype,
+    }
+    _fixed = ("dtype",)
+
+    dtype: Any
 
     def __init__(
         self,
@@ -54,10 +72,8 @@ class _Affine(Layer):
         super().__init__()
         call = type(self).__name__
         check_bool(call, "bias", bias)
-        if rng is None:
-            rng = np.random.default_rng()
-        check_rng(call, rng)
-        self.dtype = check_param_dtype(call, dtype)
+        rng = check_rng(call, np.random.default_rng() if rng is None else rng)
+        self.dtype = dtype
         bound = 1 / math.sqrt(math.prod(shape[1:]))  # PyTorch's default for both
 
         def drawn(shape: tuple[int, ...]) -> Parameter:
@@ -115,8 +131,8 @@ class Linear(_Affine):
         dtype: DType = None,
         rng: np.random.Generator | None = None,
     ):
-        check_int("Linear", "in_features", in_features)
-        check_int("Linear", "out_features", out_features)
+        in_features = check_int("Linear", "in_features", in_features)
+        out_features = check_int("Linear", "out_features", out_features)
         super().__init__((out_features, in_features), bias, dtype, rng)
 
     def extra_repr(self) -> str:
@@ -195,6 +211,12 @@ class Conv2d(_Affine):
         For arguments out of range, and for an input of another shape or dtype.
     """
 
+    _settings: ClassVar = {
+        **_Affine._settings,
+        "stride": partial(check_pair, low=1),
+        "padding": partial(check_pair, low=0),
+    }
+
     def __init__(
         self,
         in_channels: int,
@@ -207,14 +229,12 @@ class Conv2d(_Affine):
         dtype: DType = None,
         rng: np.random.Generator | None = None,
     ):
-        check_int("Conv2d", "in_channels", in_channels)
-        check_int("Conv2d", "out_channels", out_channels)
+        in_channels = check_int("Conv2d", "in_channels", in_channels)
+        out_channels = check_int("Conv2d", "out_channels", out_channels)
         kernel = check_pair("Conv2d", "kernel_size", kernel_size, 1)
-        stride = check_pair("Conv2d", "stride", stride, 1)
-        padding = check_pair("Conv2d", "padding", padding, 0)
-        super().__init__((out_channels, in_channels, *kernel), bias, dtype, rng)
         self.stride = stride
         self.padding = padding
+        super().__init__((out_channels, in_channels, *kernel), bias, dtype, rng)
 
     def extra_repr(self) -> str:
         """Return the arguments that `repr` shows.
@@ -268,19 +288,28 @@ class Conv2d(_Affine):
         return dx
 
 
+def _stride(call: str, name: str, value: Any) -> tuple[int, int] | None:
+    """Return a stride, which may be None."""
+    return None if value is None else check_pair(call, name, value, 1)
+
+
 class _Pool2d(Layer):
     """A map from windows of images to numbers: what the two poolings share."""
+
+    _settings: ClassVar = {
+        **Layer._settings,
+        "kernel_size": partial(check_pair, low=1),
+        "stride": _stride,
+        "padding": partial(check_pair, low=0),
+    }
 
     def __init__(
         self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0
     ):
         super().__init__()
-        call = type(self).__name__
-        self.kernel_size = check_pair(call, "kernel_size", kernel_size, 1)
-        self.stride = check_pair(
-            call, "stride", self.kernel_size if stride is None else stride, 1
-        )
-        self.padding = check_pair(call, "padding", padding, 0)
+        self.kernel_size = kernel_size
+        self.stride = self.kernel_size if stride is None else stride
+        self.padding = padding
 
     def extra_repr(self) -> str:
         """Return the arguments that `repr` shows.
@@ -505,6 +534,10 @@ class Tanh(Layer):
         return F.tanh_backward(dy, self.saved_cache())
 
 
+def _generator(call: str, name: str, value: Any) -> Any:
+    return check_rng(call, value)
+
+
 class Dropout(Layer):
     """In training, set each value to 0 with probability p and scale the rest by 1 / (1 − p).
 
@@ -521,12 +554,16 @@ class Dropout(Layer):
         For arguments out of range.
     """
 
+    _settings: ClassVar = {
+        **Layer._settings,
+        "p": partial(check_number, low=0, high=1),
+        "rng": _generator,
+    }
+
     def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None):
         super().__init__()
-        check_number("Dropout", "p", p, low=0, high=1)
         self.p = p
         self.rng = np.random.default_rng() if rng is None else rng
-        check_rng("Dropout", self.rng)
 
     def extra_repr(self) -> str:
         """Return the arguments that `repr` shows.
@@ -633,18 +670,16 @@ class CrossEntropyLoss(Layer):
     2.3026
     """
 
+    _settings: ClassVar = {
+        **Layer._settings,
+        "ignore_index": partial(check_int, low=-(2**63)),
+        "label_smoothing": partial(check_number, low=0, high=1),
+    }
+
     def __init__(self, ignore_index: int = -100, label_smoothing: float = 0.0):
         super().__init__()
-        check_int("CrossEntropyLoss", "ignore_index", ignore_index, low=-(2**63))
-        check_number(
-            "CrossEntropyLoss", "label_smoothing", label_smoothing, low=0, high=1
-        )
         self.ignore_index = ignore_index
         self.label_smoothing = label_smoothing
-
-    def __call__(self, logits: Array, target: Any) -> float:  # type: ignore[override]
-        """Run `forward`."""
-        return self.forward(logits, target)
 
     def forward(self, logits: Array, target: Any) -> float:
         """Return the loss.
@@ -690,10 +725,6 @@ class MSELoss(Layer):
     >>> MSELoss()(np.array([1.0, 2.0]), np.array([1.0, 5.0]))
     4.5
     """
-
-    def __call__(self, x: Array, target: Array) -> float:  # type: ignore[override]
-        """Run `forward`."""
-        return self.forward(x, target)
 
     def forward(self, x: Array, target: Array) -> float:
         """Return the loss.

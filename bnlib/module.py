@@ -8,14 +8,28 @@ uses up what that forward kept; what a forward keeps is never copied or saved.
 
 import contextlib
 import functools
+import inspect
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple, NoReturn, Self
 
 import numpy as np
 
-from bnlib._checks import FLOATS, check_floats, check_int, check_shape
-from bnlib._state import assign
+from bnlib._checks import (
+    FLOATS,
+    as_array,
+    check_array,
+    check_bool,
+    check_floats,
+    check_function,
+    check_gradient,
+    check_int,
+    check_shape,
+    check_writeable,
+    described,
+    is_int,
+)
+from bnlib._state import assign, fill, tick
 from bnlib._types import Array
 
 __all__ = [
@@ -27,6 +41,11 @@ __all__ = [
     "Sequential",
     "no_grad",
 ]
+
+
+# Types of attributes in which nothing changes.
+CONSTANTS = {bool, int, float, str, tuple, type(None)}
+CONSTANTS |= {type(np.dtype(dtype)) for dtype in FLOATS}
 
 
 class Parameter:
@@ -42,23 +61,42 @@ class Parameter:
     data, grad : ndarray
         Value and gradient, of one shape and dtype; `grad` starts at 0.
     version : int
-        How often an optimizer or `Module.load_state_dict` has changed the value.
+        When the value was last changed by an optimizer, by `Module.load_state_dict` or by an
+        assignment (``p.data = …``, ``p.data -= …``): a number that only grows. A change by
+        ``p.data[...] = …`` is not seen.
 
     Raises
     ------
-    TypeError
-        If `data` is no array of float32 or float64.
+    TypeError, ValueError
+        If `data` is no array of float32 or float64; if one of another shape or dtype is assigned.
     """
 
+    data: Array
+    grad: Array
+    version: int
+
     def __init__(self, data: Array):
-        check_floats("Parameter", "data", data)
-        if data.dtype == np.float16:
-            raise TypeError(
-                "Parameter: expected data of dtype float32 or float64, got float16"
-            )
         self.data = data
-        self.grad = np.zeros_like(data)
-        self.version = 0
+        self.grad = np.zeros_like(data, subok=False)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        own = vars(self)
+        if name in ("data", "grad") and value is not own.get(name, self):
+            check_floats("Parameter", name, value)
+            if value.dtype == np.float16:
+                raise TypeError(
+                    f"Parameter: expected {name} of dtype float32 or float64, got float16"
+                )
+            if "data" in own:
+                check_gradient(
+                    "Parameter", value, own["data"].shape, own["data"].dtype, name
+                )
+        own[name] = value
+        if name == "data":
+            own["version"] = tick()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "version": 0}  # the clock of another process starts anew
 
     def __repr__(self) -> str:
         return f"Parameter(shape={self.data.shape}, dtype={self.data.dtype})"
@@ -67,17 +105,23 @@ class Parameter:
 class _Local(threading.local):
     """What is under way in this thread."""
 
-    depth = 0  # calls of modules, one inside the other
-    keeping = True  # whether a forward keeps what its backward needs
+    since = 0  # when the forward began whose backward is running; 0: none is
+    guarded = False  # whether the caller undoes what a call that begins now has done
+
+    def __init__(self) -> None:
+        self.no_grads: list[no_grad] = []  # one inside the other
+        # Caches under `no_grad`, until the call ends.
+        self.loose: dict[Module, Any] = {}
 
 
 _local = _Local()
 
 
-class no_grad(contextlib.ContextDecorator):  # noqa: N801 (PyTorch's name)
+class no_grad:  # noqa: N801 (PyTorch's name)
     """Context in which no forward keeps anything: for predictions. A decorator too.
 
-    What was kept before stays, so that a backward still belongs to the forward before this.
+    It holds for the thread that enters it. What was kept before stays, so that a backward still
+    belongs to the forward before this.
 
     Examples
     --------
@@ -89,78 +133,83 @@ class no_grad(contextlib.ContextDecorator):  # noqa: N801 (PyTorch's name)
     True
     """
 
-    def __init__(self) -> None:
-        self._before: list[bool] = []
-
-    def __enter__(self) -> Self:
-        self._before.append(_local.keeping)
-        _local.keeping = False
-        return self
+    def __enter__(self) -> None:
+        _local.no_grads.append(self)
 
     def __exit__(self, *error: object) -> None:
-        _local.keeping = self._before.pop()
+        _local.no_grads.pop()
 
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that runs in this context."""
+        lazy = (
+            inspect.isgeneratorfunction,
+            inspect.iscoroutinefunction,
+            inspect.isasyncgenfunction,
+        )
+        if not callable(function) or any(kind(function) for kind in lazy):
+            raise TypeError(
+                "no_grad: expected a function that runs when it is called, got "
+                f"{described(function)}: use `with no_grad()` inside"
+            )
 
-class _Stamp:
-    """What must not change between a forward and its backward."""
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with no_grad():
+                return function(*args, **kwargs)
 
-    def __init__(self, modules: list["Module"]):
-        self.modules = modules  # the one that was called, and all below it
-        self.calls = [m._calls for m in modules[1:]]
-        self.parameters = [p for m in modules for p in m._own_parameters()]
-        self.versions = [p.version for p in self.parameters]
-
-    def check(self) -> None:
-        """Raise ValueError unless all is as it was."""
-        if self.calls == [m._calls for m in self.modules[1:]] and self.versions == [
-            p.version for p in self.parameters
-        ]:
-            return
-        call = f"{type(self.modules[0]).__name__}.backward"
-        cure = "since the forward, whose gradient is lost: expected a new forward first"
-        for module, calls in zip(self.modules[1:], self.calls, strict=True):
-            if module._calls != calls:
-                raise ValueError(
-                    f"{call}: a {type(module).__name__} inside was called again {cure} "
-                    "(under bnlib.no_grad a call does no harm)"
-                )
-        raise ValueError(f"{call}: a Parameter was changed {cure}")
-
-
-_INSIDE = _Stamp([])  # of a layer inside a network, whose own stamp says all
+        return wrapped
 
 
 class _Snapshot:
-    """The state of some modules, to go back to."""
+    """A module and those below it, and their state, to go back to."""
 
-    def __init__(self, modules: list["Module"], parameters: list[Parameter]):
-        self.variables = []
-        self.arrays: list[tuple[Array, Array | None]] = []
+    def __init__(self, root: "Module", backward: bool = False):
+        self.modules = list(root.modules())
+        self.variables = [(own, own.copy()) for own in map(vars, self.modules)]
+        self.parameters: list[Parameter] = []
+        self.arrays: list[tuple[Array, Array]] = []
         self.generators = []
-        for module in modules:
-            variables = vars(module).copy()
-            self.variables.append((module, variables))
-            for name, value in variables.items():
-                if type(value) is np.ndarray and name != "cache":
-                    self.arrays.append((value, value.copy()))
+        self.containers = []
+        foreign = not all(module._known for module in self.modules)
+        for own, _ in self.variables:
+            for name, value in own.items():
+                if type(value) in CONSTANTS or name == "_cache":
+                    continue
+                if isinstance(value, Parameter):
+                    self.parameters.append(value)
+                elif isinstance(value, np.ndarray):
+                    if foreign or not backward:
+                        self.arrays.append((value, value.copy()))
                 elif isinstance(value, np.random.Generator):
                     bits = value.bit_generator
                     self.generators.append((bits, bits.state))
-        for parameter in parameters:
-            # Nearly always it is 0 now: to look is cheaper than to copy.
-            grad = parameter.grad
-            self.arrays.append((grad, grad.copy() if grad.any() else None))
+                elif foreign and isinstance(value, (list, dict, set)):
+                    self.containers.append((value, value.copy()))
+        for parameter in self.parameters:
+            if foreign or backward:
+                own = vars(parameter)
+                self.variables.append((own, own.copy()))
+                self.arrays.append((parameter.grad, parameter.grad.copy()))
+            if foreign:
+                self.arrays.append((parameter.data, parameter.data.copy()))
 
     def restore(self) -> None:
         """Go back; whatever goes wrong here must not hide the error that led here."""
-        for module, variables in self.variables:
-            vars(module).clear()
-            vars(module).update(variables)
+        for variables, saved in self.variables:
+            for name in variables.keys() - saved.keys():
+                del variables[name]
+            variables.update(saved)
         for array, value in self.arrays:
             with contextlib.suppress(ValueError):  # read-only, so it has not changed
-                array[...] = 0 if value is None else value
+                array[...] = value
         for bits, state in self.generators:
             bits.state = state
+        for container, content in self.containers:
+            if isinstance(container, list):
+                container[:] = content
+            else:
+                container.clear()
+                container.update(content)
 
 
 def _forward(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -168,32 +217,35 @@ def _forward(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def forward(self: "Module", *args: Any, **kwargs: Any) -> Any:
-        own = vars(self)
-        kept = own["cache"], own["_stamp"]
-        keeping = _local.keeping
-        inside = self.changes_state_last and _local.depth > 0
-        modules = [self] if inside else list(self.modules())
-        before = None if inside else _Snapshot(modules, [])
-        _local.depth += 1
+        own, guarded, loose = vars(self), _local.guarded, None
+        before = None if guarded else _Snapshot(self)
+        keeping, began = not _local.no_grads, tick()
         try:
-            own["cache"], own["_stamp"] = None, None
+            _local.guarded = self._known
+            if keeping:
+                own["_cache"] = own["_span"] = None
+            elif self not in _local.loose:  # as it is in the `forward` of a base class
+                loose = _local.loose
+                loose[self] = None
             y = method(self, *args, **kwargs)
             if keeping:
-                own["_calls"] += 1
-                own["_stamp"] = _INSIDE if inside else _Stamp(modules)
+                own["_span"] = began, tick()
+            elif loose is not None:
+                del loose[self]
+            _local.guarded = guarded
             return y
         except BaseException:
+            _local.guarded = guarded
             if before is not None:
                 before.restore()
             if keeping:
-                for module in modules:
-                    vars(module).update(cache=None, _stamp=None)
+                for module in before.modules if before is not None else [self]:
+                    vars(module).update(_cache=None, _span=None)
+            elif loose is not None:
+                loose.pop(self, None)
             raise
-        finally:
-            _local.depth -= 1
-            if not keeping:
-                own["cache"], own["_stamp"] = kept
 
+    forward.wrapped = True  # type: ignore[attr-defined]
     return forward
 
 
@@ -202,28 +254,26 @@ def _backward(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def backward(self: "Module", *args: Any, **kwargs: Any) -> Any:
-        own = vars(self)
-        stamp = own["_stamp"]
-        if stamp is None:
-            self._refuse_backward()
-        if stamp is _INSIDE and _local.depth == 0:
-            stamp = _Stamp([self])
-        before = None
-        if stamp is not _INSIDE:
-            stamp.check()
-            before = _Snapshot(stamp.modules, stamp.parameters)
-        _local.depth += 1
+        own, guarded, since = vars(self), _local.guarded, _local.since
+        self._check_span(since)
+        before = None if guarded else _Snapshot(self, backward=True)
+        if before is not None and not since:
+            self._check_unchanged(before)
         try:
+            _local.guarded = self._known
+            if not since:
+                _local.since = self._span[0]
             dx = method(self, *args, **kwargs)
-            own["cache"], own["_stamp"] = None, None
+            own["_cache"], own["_span"] = None, ()
+            _local.since, _local.guarded = since, guarded
             return dx
         except BaseException:
+            _local.since, _local.guarded = since, guarded
             if before is not None:
                 before.restore()
             raise
-        finally:
-            _local.depth -= 1
 
+    backward.wrapped = True  # type: ignore[attr-defined]
     return backward
 
 
@@ -259,61 +309,86 @@ class Module:
     -----
     A backward belongs to the module's last forward that was not under `no_grad`. It raises if there
     was none, if it was used up, if a module inside has been called since, or if a parameter inside
-    was changed by an optimizer or by loading. Arrays that are passed in must not change in between.
+    was changed by an optimizer, by loading or by an assignment. Arrays that are passed in must not
+    change in between, and the elements of a parameter by nobody else.
     """
 
     buffer_names: tuple[str, ...] = ()
-    # True promises that forward and backward change state in their last step only, so that nobody
-    # inside a network need remember it; the outermost call always does.
-    changes_state_last = False
+    # For each setting a function (call, name, value) that returns the value to keep, or raises.
+    _settings: ClassVar[Mapping[str, Callable[[str, str, Any], Any]]] = {
+        "training": check_bool
+    }
+    _fixed: ClassVar[tuple[str, ...]] = ()  # settings that nobody may change afterwards
+    # Whether the class is one of bnlib: none of those goes on after an error of what it calls, or
+    # changes a parameter in a forward.
+    _known: ClassVar[bool] = True
 
-    training: bool
-    cache: Any
+    training = True
     forward: Callable[..., Any]
     backward: Callable[..., Any]
-
-    def __init__(self) -> None:
-        self.training = True
-        self.cache = None
-        self._calls = 0  # forwards that kept something
-        self._stamp: _Stamp | None = None
+    _cache: Any = None
+    _span: Any = None  # when the last forward began and ended; () after its backward
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        cls._known = cls.__module__.partition(".")[0] == "bnlib"
         for name, wrap in (("forward", _forward), ("backward", _backward)):
-            if name in vars(cls):
-                setattr(cls, name, wrap(vars(cls)[name]))
+            method = getattr(
+                cls, name, None
+            )  # its own, or that of a base which is no Module
+            if method is not None and not hasattr(method, "wrapped"):
+                setattr(cls, name, wrap(vars(cls).get(name, method)))
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run `forward`."""
-        return self.forward(x)
+        return self.forward(*args, **kwargs)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extra_repr()})"
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "cache":  # by far the most frequent
-            vars(self)[name] = value
+            super().__setattr__(name, value)
             return
-        call = f"{type(self).__name__}.{name}"
-        if name == "training" and not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{call}: expected True or False, got {value!r}")
-        if name in self.buffer_names and not isinstance(
-            value, (np.ndarray, type(None))
-        ):
-            raise TypeError(
-                f"{call}: expected a NumPy array or None, got {type(value).__name__}"
+        call, old = type(self).__name__, vars(self).get(name)
+        if name in self._settings:
+            value = self._settings[name](call, name, value)
+        if name in self._fixed and name in vars(self) and value != old:
+            raise ValueError(
+                f"{call}: expected {name} to stay {old}, got {value}: make a new layer"
             )
-        old = vars(self).get(name)
+        if name in self.buffer_names and value is not None:
+            check_array(call, name, value)
         for kind in (Parameter, Module):
             if isinstance(old, kind) and not isinstance(value, (kind, type(None))):
                 raise TypeError(
-                    f"{call}: expected a {kind.__name__} or None, got {type(value).__name__}"
+                    f"{call}: expected {name} to be a {kind.__name__} or None, "
+                    f"got {type(value).__name__}"
                 )
         super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "cache": None, "_stamp": None}
+        return {k: v for k, v in vars(self).items() if k not in ("_cache", "_span")}
+
+    @property
+    def cache(self) -> Any:
+        """What the last forward kept; None before it, and after its backward.
+
+        Returns
+        -------
+        object
+            As the forward has set it.
+        """
+        loose = _local.loose
+        return loose.get(self, self._cache)
+
+    @cache.setter
+    def cache(self, value: Any) -> None:
+        loose = _local.loose
+        if self in loose:
+            loose[self] = value
+        else:
+            vars(self)["_cache"] = value
 
     def extra_repr(self) -> str:
         """Return the arguments that `repr` shows.
@@ -338,18 +413,42 @@ class Module:
         ValueError
             If there was no forward, or a backward has used it up.
         """
-        if self.cache is None:
-            self._refuse_backward()
-        return self.cache
+        if self._cache is None:
+            self._refuse_backward("expected a forward call first")
+        return self._cache
 
-    def _refuse_backward(self) -> None:
-        raise ValueError(
-            f"{type(self).__name__}.backward: expected a forward call first"
-            + ("" if not self._calls else "; a backward has used up what the last kept")
-        )
+    def _refuse_backward(self, reason: str) -> NoReturn:
+        raise ValueError(f"{type(self).__name__}.backward: {reason}")
 
-    def _own_parameters(self) -> list[Parameter]:
-        return [value for value in vars(self).values() if isinstance(value, Parameter)]
+    def _check_span(self, since: int) -> None:
+        """Raise unless a forward kept something, and began after `since`."""
+        if not self._span or self._span[0] < since:
+            reason = "expected a forward call first"
+            if self._span:
+                reason += "; the last is older than that of the caller"
+            elif self._span is not None:
+                reason += "; a backward has used up what the last kept"
+            self._refuse_backward(reason)
+
+    def _check_unchanged(self, now: _Snapshot) -> None:
+        """Raise if something inside was called or changed after the last forward."""
+        ended = self._span[1]
+        cure = "since the forward, whose gradient is lost: expected a new forward first"
+        for module in now.modules:
+            if module._span and module._span[1] > ended:
+                self._refuse_backward(
+                    f"a {type(module).__name__} inside was called again {cure} "
+                    "(under bnlib.no_grad a call does no harm)"
+                )
+        for parameter in now.parameters:
+            if parameter.version > ended:
+                self._refuse_backward(f"a Parameter was changed {cure}")
+
+    def _places(self) -> Iterator[tuple[str, "Module"]]:
+        """Iterate over the direct children, by all their names."""
+        for name, value in vars(self).items():
+            if type(value) not in CONSTANTS and isinstance(value, Module):
+                yield name, value
 
     def named_children(self) -> Iterator[tuple[str, "Module"]]:
         """Iterate over the direct children.
@@ -357,13 +456,15 @@ class Module:
         Yields
         ------
         name : str
-            Name of the attribute.
+            Name of the attribute; the first of several.
         module : Module
             The child.
         """
-        for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
+        seen = set()
+        for name, module in self._places():
+            if module not in seen:
+                seen.add(module)
+                yield name, module
 
     def children(self) -> Iterator["Module"]:
         """Iterate over the direct children.
@@ -373,7 +474,8 @@ class Module:
         Module
             Each child once.
         """
-        yield from dict.fromkeys(child for _, child in self.named_children())
+        for _, child in self.named_children():
+            yield child
 
     def named_modules(
         self, prefix: str = "", seen: set["Module"] | None = None
@@ -415,7 +517,7 @@ class Module:
         def visit(module: Module) -> None:
             if module not in seen:
                 seen[module] = None
-                for _, child in module.named_children():
+                for _, child in module._places():
                     visit(child)
 
         visit(self)
@@ -434,6 +536,7 @@ class Module:
         Module
             This module.
         """
+        check_function(f"{type(self).__name__}.apply", "function", function)
         for child in self.children():
             child.apply(function)
         function(self)
@@ -506,7 +609,7 @@ class Module:
         for name in self.buffer_names:
             if getattr(self, name) is not None:
                 yield _dotted(prefix, name), getattr(self, name)
-        for name, child in self.named_children():
+        for name, child in self._places():
             yield from child.named_state(_dotted(prefix, name))
 
     def train(self, mode: bool = True) -> Self:
@@ -527,10 +630,7 @@ class Module:
         TypeError
             If `mode` is neither True nor False.
         """
-        if not isinstance(mode, (bool, np.bool_)):
-            raise TypeError(
-                f"{type(self).__name__}.train: expected True or False, got {mode!r}"
-            )
+        check_bool(f"{type(self).__name__}.train", "mode", mode)
         for module in self.modules():
             module.training = mode
         return self
@@ -546,9 +646,14 @@ class Module:
         return self.train(False)
 
     def zero_grad(self) -> None:
-        """Set the gradient of every parameter to 0."""
-        for parameter in self.parameters():
-            parameter.grad[...] = 0
+        """Set the gradient of every parameter to 0; of all of them, or none.
+
+        Raises
+        ------
+        ValueError
+            If a gradient is read-only.
+        """
+        zero_gradients(f"{type(self).__name__}.zero_grad", self.parameters())
 
     def state_dict(self) -> dict[str, Array]:
         """Copy all parameters and buffers.
@@ -588,7 +693,10 @@ class Module:
         """
         call = f"{type(self).__name__}.load_state_dict"
         if not isinstance(state, Mapping):
-            raise TypeError(f"{call}: expected a dict, got {type(state).__name__}")
+            raise TypeError(
+                f"{call}: expected state to be a dict, got {type(state).__name__}"
+            )
+        check_bool(call, "strict", strict)
         targets = dict(self.named_state())
         report = LoadReport(
             [name for name in targets if name not in state],
@@ -597,15 +705,13 @@ class Module:
         if strict and any(report):
             missing, unexpected = report
             raise KeyError(f"{call}: missing {missing}, unexpected {unexpected}")
-        changes = []
-        for name, target in targets.items():
-            if name in state:
-                value = np.asarray(state[name])
-                _check_value(call, name, value, target)
-                changes.append((target, value))
-        assign(call, changes)
-        for parameter in self.parameters():
-            parameter.version += 1
+        changes = [
+            (name, target, loadable(call, name, state[name], target))
+            for name, target in targets.items()
+            if name in state
+        ]
+        now = tick()
+        assign(call, changes, [(p, "version", now) for p in self.parameters()])
         return report
 
 
@@ -613,20 +719,38 @@ def _dotted(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
-def _check_value(call: str, name: str, value: Array, target: Array) -> None:
-    """Raise unless a value of a state fits the array that it is for."""
-    floating = value.dtype in FLOATS
-    if floating != (target.dtype in FLOATS) or value.dtype.kind not in "fiu":
-        raise TypeError(
-            f"{call}: expected {name} of dtype {target.dtype}, got {value.dtype}"
-        )
+def zero_gradients(call: str, parameters: Iterable[Parameter]) -> None:
+    """Set the gradients of parameters to 0; of all of them, or none."""
+    gradients = [parameter.grad for parameter in parameters]
+    for i, gradient in enumerate(gradients):
+        if not gradient.flags.writeable:
+            check_writeable(call, f"the gradient of parameter {i}", gradient)
+    fill(gradients, 0)
+
+
+def loadable(call: str, name: str, value: Any, target: Array) -> Array:
+    """Return a value of a state as an array; raise unless it fits the array that it is for."""
+    value = as_array(call, name, value)
+    if value.dtype != target.dtype:
+        kind = "floating" if target.dtype in FLOATS else "integer"
+        if kind == "integer" and target.dtype.kind not in "iu":
+            fits = False
+        elif kind == "floating":
+            fits = value.dtype in FLOATS
+        else:
+            fits = value.dtype.kind in "iu"
+        if not fits:
+            raise TypeError(
+                f"{call}: expected {name} of dtype {target.dtype}, got {value.dtype}"
+            )
     check_shape(call, name, value, target.shape)
-    if not floating:  # integers count something
-        largest = np.iinfo(target.dtype).max
+    if target.dtype.kind in "iu":
+        bounds = np.iinfo(target.dtype)
+        # A single integer counts something.
+        low, high = 0 if target.shape == () else bounds.min, bounds.max
         for number in value.ravel().tolist():
-            check_int(call, name, number, low=0)
-            if number > largest:
-                raise ValueError(f"{call}: expected {name} <= {largest}, got {number}")
+            check_int(call, name, number, low, int(high))
+    return value
 
 
 def _locate(error: Exception, name: str) -> None:
@@ -640,10 +764,16 @@ def _locate(error: Exception, name: str) -> None:
         error.args = (f"{text} [in layer {name}{path}",)
 
 
-class Layer(Module):
-    """Base of layers that hold no other module, and change their state in the last step only."""
+def check_module(call: str, name: str, value: Any, optional: bool = False) -> Any:
+    """Return a module, or None where it is optional; raise TypeError for anything else."""
+    if not isinstance(value, Module) and not (optional and value is None):
+        kind = type(value).__name__
+        raise TypeError(f"{call}: expected {name} to be a Module, got {kind}")
+    return value
 
-    changes_state_last = True
+
+class Layer(Module):
+    """Base of the layers that hold no other module."""
 
 
 class Sequential(Module):
@@ -675,10 +805,11 @@ class Sequential(Module):
 
     def __init__(self, *layers: Module | Mapping[str, Module]):
         super().__init__()
+        self._layers: dict[str, Module] = {}
         named: dict[str, Any] = {str(i): layer for i, layer in enumerate(layers)}
         if len(layers) == 1 and isinstance(layers[0], Mapping):
             named = dict(layers[0])
-        self._layers: dict[str, Module] = self._checked(named)
+        self._layers = self._checked(named)
 
     def _checked(self, named: Mapping[str, Any]) -> dict[str, Module]:
         """Return the layers; raise unless they are modules, each of them once."""
@@ -691,7 +822,7 @@ class Sequential(Module):
             taken = name in vars(self) or hasattr(type(self), str(name))
             if not isinstance(name, str) or "." in name or name == "" or taken:
                 raise ValueError(
-                    f"Sequential: expected another name for a layer, got {name!r}"
+                    f"Sequential: expected another name for a layer, got {described(name)}"
                 )
             for path, module in layer.named_modules(name):
                 if module in places:
@@ -726,12 +857,21 @@ class Sequential(Module):
         """Return the layer at a position, or a `Sequential` of those in a slice."""
         if isinstance(i, slice):
             return Sequential(dict(list(self._layers.items())[i]))
-        return list(self._layers.values())[i]
+        return self._layers[self._name(i)]
 
     def __setitem__(self, i: int, layer: Module) -> None:
         """Replace the layer at a position."""
-        name = list(self._layers)[i]
-        self._layers = self._checked({**self._layers, name: layer})
+        self._layers = self._checked({**self._layers, self._name(i): layer})
+
+    def _name(self, i: Any) -> str:
+        if not is_int(i):
+            kind = type(i).__name__
+            raise TypeError(f"Sequential: expected a position as an int, got {kind}")
+        if not -len(self) <= i < len(self):
+            raise IndexError(
+                f"Sequential: expected a position below {len(self)}, got {described(i)}"
+            )
+        return list(self._layers)[i]
 
     def __len__(self) -> int:
         return len(self._layers)
@@ -746,18 +886,9 @@ class Sequential(Module):
             f"{type(self).__name__}({body}\n)" if lines else f"{type(self).__name__}()"
         )
 
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        """Iterate over the layers.
-
-        Yields
-        ------
-        name : str
-            Name or position.
-        module : Module
-            The layer.
-        """
+    def _places(self) -> Iterator[tuple[str, Module]]:
         yield from self._layers.items()
-        yield from super().named_children()  # of a subclass
+        yield from super()._places()  # of a subclass
 
     def forward(self, x: Array) -> Array:
         """Run the layers in order.
@@ -829,14 +960,16 @@ class Residual(Module):
     array([[-1.,  4.]])
     """
 
+    _settings: ClassVar = {
+        **Module._settings,
+        "branch": check_module,
+        "shortcut": functools.partial(check_module, optional=True),
+    }
+
     def __init__(self, branch: Module, shortcut: Module | None = None):
         super().__init__()
-        for name, part in (("branch", branch), ("shortcut", shortcut)):
-            if not isinstance(part, Module) and (part is not None or name == "branch"):
-                raise TypeError(
-                    f"Residual: expected {name} to be a Module, got {type(part).__name__}"
-                )
-        if shortcut is not None and {*branch.modules()} & {*shortcut.modules()}:
+        check_module("Residual", "branch", branch)
+        if isinstance(shortcut, Module) and {*branch.modules()} & {*shortcut.modules()}:
             raise ValueError(
                 "Residual: expected branch and shortcut to share no module"
             )

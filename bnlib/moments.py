@@ -6,7 +6,13 @@ and recommendations", The American Statistician 37(3).
 
 import numpy as np
 
-from bnlib._checks import check_floats, check_int, check_shape, compute_dtype
+from bnlib._checks import (
+    check_axes,
+    check_floats,
+    check_int,
+    check_shape,
+    compute_dtype,
+)
 from bnlib._types import AllReduce, Array
 
 __all__ = ["center", "merge_moments", "moments", "reduce_moments"]
@@ -40,6 +46,8 @@ def center(x: Array, mean: Array) -> Array:
     >>> center(x, np.array(1e6 + 0.4))
     array([-0.4,  0.6], dtype=float32)
     """
+    check_floats("center", "x", x)
+    check_floats("center", "mean", mean)
     dtype = compute_dtype(x.dtype)
     high = mean.astype(dtype)
     low = (mean - high).astype(dtype)
@@ -86,6 +94,7 @@ def moments(
     (array([[ 2., 10.]]), array([[1., 0.]]))
     """
     check_floats("moments", "x", x)
+    check_axes("moments", axes, x.ndim)
     if x.size == 0:
         nothing = np.full_like(x.sum(axes, keepdims=True), np.nan, dtype=np.float64)
         return nothing, nothing.copy()

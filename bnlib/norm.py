@@ -4,19 +4,25 @@ The arithmetic is in `bnlib.functional`; here are the state and its rules.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
 from bnlib import functional as F
 from bnlib._checks import (
+    check_array,
     check_bool,
     check_channels,
+    check_function,
     check_int,
     check_norm_input,
     check_normalized_shape,
     check_number,
     check_param_dtype,
+    check_shape,
+    check_writeable,
+    is_int,
 )
 from bnlib._types import AllReduce, Array, DType
 from bnlib.module import Layer, Parameter
@@ -35,6 +41,15 @@ class _Norm(Layer):
     """What all normalization layers share: a scale γ, a shift β, and a backward."""
 
     gradients: ClassVar[Callable[..., Any]]
+    _settings: ClassVar = {
+        **Layer._settings,
+        "eps": partial(check_number, above=0),
+        "dtype": check_param_dtype,
+    }
+    _fixed: ClassVar[tuple[str, ...]] = ("dtype",)
+
+    eps: float
+    dtype: Any
 
     def __init__(
         self,
@@ -45,12 +60,10 @@ class _Norm(Layer):
         dtype: DType,
     ):
         super().__init__()
-        call = type(self).__name__
-        check_number(call, "eps", eps, above=0)
-        check_bool(call, "affine", affine)
-        check_bool(call, "bias", bias)
+        for name, value in (("affine", affine), ("bias", bias)):
+            check_bool(type(self).__name__, name, value)
         self.eps = eps
-        self.dtype = check_param_dtype(call, dtype)
+        self.dtype = dtype
         self.weight = Parameter(np.ones(shape, self.dtype)) if affine else None
         self.bias = Parameter(np.zeros(shape, self.dtype)) if affine and bias else None
 
@@ -89,10 +102,35 @@ class _Norm(Layer):
         return dx
 
 
+def _momentum(call: str, name: str, value: Any) -> float | None:
+    """Return a momentum, which may be None."""
+    return None if value is None else check_number(call, name, value, low=0, high=1)
+
+
+def _counter(call: str, name: str, value: Any) -> Array | None:
+    """Return an array for a count, or None; raise unless it is an int64 scalar."""
+    if value is not None:
+        check_array(call, name, value)
+        check_shape(call, name, value, ())
+        if value.dtype != np.int64:
+            raise TypeError(
+                f"{call}: expected {name} of dtype int64, got {value.dtype}"
+            )
+    return value
+
+
 class _Tracking(_Norm):
     """A normalization of channels that can keep running statistics."""
 
     ranks: ClassVar[tuple[int, ...]] = ()
+    _settings: ClassVar = {
+        **_Norm._settings,
+        "num_features": check_int,
+        "momentum": _momentum,
+        "track_running_stats": check_bool,
+        "num_batches_tracked": _counter,
+    }
+    _fixed = ("dtype", "num_features")
     buffer_names = ("running_mean", "running_var", "num_batches_tracked")
 
     def __init__(
@@ -105,15 +143,10 @@ class _Tracking(_Norm):
         bias: bool,
         dtype: DType,
     ):
-        call = type(self).__name__
-        check_int(call, "num_features", num_features)
-        check_bool(call, "track_running_stats", track_running_stats)
-        if momentum is not None:
-            check_number(call, "momentum", momentum, low=0, high=1)
-        super().__init__((num_features,), eps, affine, bias, dtype)
         self.num_features = num_features
         self.momentum = momentum
         self.track_running_stats = track_running_stats
+        super().__init__((self.num_features,), eps, affine, bias, dtype)
         self.running_mean: Array | None = None
         self.running_var: Array | None = None
         self.num_batches_tracked: Array | None = None
@@ -147,11 +180,14 @@ class _Tracking(_Norm):
         Raises
         ------
         ValueError
-            If the counter is below 0, or full.
+            If the counter is below 0, or full, or read-only.
         """
         counting = self.training and self.track_running_stats
         if not counting or self.num_batches_tracked is None:
             return 0
+        check_writeable(
+            type(self).__name__, "num_batches_tracked", self.num_batches_tracked
+        )
         count = int(self.num_batches_tracked)
         if not 0 <= count < np.iinfo(np.int64).max:
             raise ValueError(
@@ -223,7 +259,7 @@ class _BatchNorm(_Tracking):
         Parameters
         ----------
         x : ndarray of shape (N, C, ...)
-            Input.
+            Input. It must not change before the backward.
 
         Returns
         -------
@@ -355,6 +391,8 @@ class SyncBatchNorm(_BatchNorm):
     array([-1.,  1.], dtype=float32)
     """
 
+    _settings: ClassVar = {**_BatchNorm._settings, "all_reduce": check_function}
+
     def __init__(
         self,
         num_features: int,
@@ -367,11 +405,7 @@ class SyncBatchNorm(_BatchNorm):
         bias: bool = True,
         dtype: DType = None,
     ):
-        if not callable(all_reduce):
-            raise TypeError(
-                "SyncBatchNorm: expected all_reduce to be a function, "
-                f"got {type(all_reduce).__name__}"
-            )
+        self.all_reduce = all_reduce
         super().__init__(
             num_features,
             eps,
@@ -381,7 +415,6 @@ class SyncBatchNorm(_BatchNorm):
             bias=bias,
             dtype=dtype,
         )
-        self.all_reduce = all_reduce
 
     def forward(self, x: Array) -> Array:
         """Normalize with the statistics of all workers in training.
@@ -403,6 +436,13 @@ class SyncBatchNorm(_BatchNorm):
             return F.batch_norm_forward(*args, all_reduce=self.all_reduce)
 
         return self.normalize(x, forward)
+
+
+def _last_axes(call: str, name: str, value: Any) -> tuple[int, ...]:
+    """Return the shape of the last axes, of which there may be only one."""
+    if is_int(value):
+        value = (value,)
+    return check_normalized_shape(call, name, value)
 
 
 class LayerNorm(_Norm):
@@ -438,6 +478,8 @@ class LayerNorm(_Norm):
     """
 
     gradients = staticmethod(F.layer_norm_backward)
+    _settings: ClassVar = {**_Norm._settings, "normalized_shape": _last_axes}
+    normalized_shape: Any
 
     def __init__(
         self,
@@ -448,10 +490,8 @@ class LayerNorm(_Norm):
         *,
         dtype: DType = None,
     ):
-        if isinstance(normalized_shape, (int, np.integer)):
-            normalized_shape = (normalized_shape,)
-        check_normalized_shape("LayerNorm", normalized_shape)
-        self.normalized_shape = tuple(normalized_shape)
+        check_bool("LayerNorm", "elementwise_affine", elementwise_affine)
+        self.normalized_shape = normalized_shape
         super().__init__(self.normalized_shape, eps, elementwise_affine, bias, dtype)
 
     def extra_repr(self) -> str:
@@ -519,6 +559,12 @@ class GroupNorm(_Norm):
     """
 
     gradients = staticmethod(F.group_norm_backward)
+    _settings: ClassVar = {
+        **_Norm._settings,
+        "num_groups": check_int,
+        "num_channels": check_int,
+    }
+    _fixed = ("dtype", "num_channels")
 
     def __init__(
         self,
@@ -530,15 +576,13 @@ class GroupNorm(_Norm):
         *,
         dtype: DType = None,
     ):
-        check_int("GroupNorm", "num_groups", num_groups)
-        check_int("GroupNorm", "num_channels", num_channels)
+        self.num_groups = num_groups
+        self.num_channels = num_channels
         if num_channels % num_groups:
             raise ValueError(
                 f"GroupNorm: expected num_groups to divide {num_channels}, got {num_groups}"
             )
-        super().__init__((num_channels,), eps, affine, bias, dtype)
-        self.num_groups = num_groups
-        self.num_channels = num_channels
+        super().__init__((self.num_channels,), eps, affine, bias, dtype)
 
     def extra_repr(self) -> str:
         """Return the arguments that `repr` shows.

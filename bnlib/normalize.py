@@ -215,7 +215,10 @@ def update_running(
     unbiased = m / (m - 1) * var
     new_mean = (1 - momentum) * running_mean + momentum * mean
     new_var = (1 - momentum) * running_var + momentum * unbiased
-    changes = [(running_mean, new_mean), (running_var, new_var)]
+    changes = [
+        ("running_mean", running_mean, new_mean),
+        ("running_var", running_var, new_var),
+    ]
     assign("update_running", changes, copy=False)
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bnlib._checks import (
+    as_array,
     check_cache,
     check_floats,
     check_gradient,
@@ -147,7 +148,8 @@ def linear_backward(dy: Array, cache: LinearCache) -> tuple[Array, Array, Array]
     check_cache("linear_backward", cache, LinearCache)
     x, weight = cache
     check_gradient("linear_backward", dy, (len(x), len(weight)), x.dtype)
-    return dy @ weight, dy.T @ x, dy.sum(0)
+    dbias = dy.sum(0, dtype=compute_dtype(dy.dtype)).astype(dy.dtype, copy=False)
+    return dy @ weight, dy.T @ x, dbias
 
 
 # Activations -------------------------------------------------------------------------------
@@ -184,7 +186,7 @@ def relu_forward(x: Array) -> tuple[Array, ReLUCache]:
         For `relu_backward`.
     """
     check_floats("relu", "x", x)
-    return np.maximum(x, 0), ReLUCache(x <= 0, x.dtype)
+    return np.asarray(np.maximum(x, 0)), ReLUCache(np.asarray(x <= 0), x.dtype)
 
 
 def relu_backward(dy: Array, cache: ReLUCache) -> Array:
@@ -214,9 +216,12 @@ class SigmoidCache(NamedTuple):
     ----------
     slope : ndarray
         Derivative of y with respect to x, elementwise.
+    dtype : dtype
+        Of x.
     """
 
     slope: Array
+    dtype: np.dtype[Any]
 
 
 def sigmoid_forward(x: Array) -> tuple[Array, SigmoidCache]:
@@ -249,7 +254,8 @@ def sigmoid_forward(x: Array) -> tuple[Array, SigmoidCache]:
     e = np.exp(-np.abs(x.astype(compute_dtype(x.dtype), copy=False)))
     y = np.where(x < 0, e, 1) / (1 + e)
     slope = e / (1 + e) ** 2
-    return y.astype(x.dtype), SigmoidCache(slope.astype(x.dtype))
+    y = np.asarray(y).astype(x.dtype, copy=False)
+    return y, SigmoidCache(np.asarray(slope), x.dtype)
 
 
 def sigmoid_backward(dy: Array, cache: SigmoidCache) -> Array:
@@ -268,8 +274,10 @@ def sigmoid_backward(dy: Array, cache: SigmoidCache) -> Array:
         Gradient with respect to x.
     """
     check_cache("sigmoid_backward", cache, SigmoidCache)
-    check_gradient("sigmoid_backward", dy, cache.slope.shape, cache.slope.dtype)
-    return dy * cache.slope
+    check_gradient("sigmoid_backward", dy, cache.slope.shape, cache.dtype)
+    # A slope of 0 lets nothing through, an infinity neither.
+    dx = np.zeros_like(dy)
+    return np.multiply(dy, cache.slope, out=dx, where=cache.slope != 0)
 
 
 class TanhCache(NamedTuple):
@@ -279,9 +287,12 @@ class TanhCache(NamedTuple):
     ----------
     slope : ndarray
         Derivative of y with respect to x, elementwise.
+    dtype : dtype
+        Of x.
     """
 
     slope: Array
+    dtype: np.dtype[Any]
 
 
 def tanh_forward(x: Array) -> tuple[Array, TanhCache]:
@@ -304,9 +315,10 @@ def tanh_forward(x: Array) -> tuple[Array, TanhCache]:
     The slope is ``4e / (1 + e)²`` with ``e = exp(−2|x|)``: in the tails ``1 − y²`` has no digits.
     """
     check_floats("tanh", "x", x)
-    e = np.exp(-2 * np.abs(x.astype(compute_dtype(x.dtype), copy=False)))
+    size = np.abs(x.astype(compute_dtype(x.dtype), copy=False))
+    e = np.exp(-2 * np.minimum(size, 1e4))  # twice the largest number is none
     slope = 4 * e / (1 + e) ** 2
-    return np.tanh(x), TanhCache(slope.astype(x.dtype))
+    return np.asarray(np.tanh(x)), TanhCache(np.asarray(slope), x.dtype)
 
 
 def tanh_backward(dy: Array, cache: TanhCache) -> Array:
@@ -325,8 +337,10 @@ def tanh_backward(dy: Array, cache: TanhCache) -> Array:
         Gradient with respect to x.
     """
     check_cache("tanh_backward", cache, TanhCache)
-    check_gradient("tanh_backward", dy, cache.slope.shape, cache.slope.dtype)
-    return dy * cache.slope
+    check_gradient("tanh_backward", dy, cache.slope.shape, cache.dtype)
+    # A slope of 0 lets nothing through, an infinity neither.
+    dx = np.zeros_like(dy)
+    return np.multiply(dy, cache.slope, out=dx, where=cache.slope != 0)
 
 
 # Dropout -----------------------------------------------------------------------------------
@@ -382,13 +396,19 @@ def dropout_forward(x: Array, p: float, rng: Any = None) -> tuple[Array, Dropout
     Srivastava et al. (2014), in the "inverted" form that needs nothing at inference.
     """
     check_floats("dropout", "x", x)
-    check_number("dropout", "p", p, low=0, high=1)
+    p = check_number("dropout", "p", p, low=0, high=1)
     if p == 0:  # as in evaluation
         return x.copy(), DropoutCache(None, 1.0, x.shape, x.dtype)
     check_rng("dropout", rng)
-    kept = rng.random(x.shape) >= p
-    cache = DropoutCache(kept, 1 / (1 - p) if p < 1 else 0.0, x.shape, x.dtype)
-    return dropout_backward(x, cache), cache  # the same map, forward and backward
+    scale = 1 / (1 - p) if p < 1 else 0.0
+    before = rng.bit_generator.state
+    try:
+        kept = np.asarray(rng.random(x.shape) >= p)
+        cache = DropoutCache(kept, scale, x.shape, x.dtype)
+        return dropout_backward(x, cache), cache  # the same map, forward and backward
+    except BaseException:  # an overflow, where NumPy is told to raise
+        rng.bit_generator.state = before
+        raise
 
 
 def dropout_backward(dy: Array, cache: DropoutCache) -> Array:
@@ -409,7 +429,15 @@ def dropout_backward(dy: Array, cache: DropoutCache) -> Array:
     check_cache("dropout_backward", cache, DropoutCache)
     kept, scale, shape, dtype = cache
     check_gradient("dropout_backward", dy, shape, dtype)
-    return dy.copy() if kept is None else np.where(kept, dy * dtype.type(scale), 0)
+    dx = np.zeros_like(dy)
+    return np.multiply(
+        dy,
+        scale,
+        out=dx,
+        where=True if kept is None else kept,
+        dtype=compute_dtype(dtype),
+        casting="same_kind",
+    )
 
 
 # Losses ------------------------------------------------------------------------------------
@@ -453,8 +481,8 @@ def check_logits(call: str, name: str, logits: Any) -> None:
 
 def check_target(call: str, target: Any, shape: tuple[int, int], ignored: int) -> Array:
     """Return class indices as a new array of int64; raise unless each fits a row of `shape`."""
-    target = np.asarray(target)
-    if not np.issubdtype(target.dtype, np.integer):
+    target = as_array(call, "target", target)
+    if target.dtype.kind not in "iu":
         raise TypeError(
             f"{call}: expected target of an integer dtype, got {target.dtype}"
         )
@@ -527,8 +555,12 @@ def cross_entropy_forward(
     probabilities. Derived in the chapter "Network".
     """
     check_logits("cross_entropy", "logits", logits)
-    check_int("cross_entropy", "ignore_index", ignore_index, low=-(2**63))
-    check_number("cross_entropy", "label_smoothing", label_smoothing, low=0, high=1)
+    ignore_index = check_int(
+        "cross_entropy", "ignore_index", ignore_index, low=-(2**63)
+    )
+    label_smoothing = check_number(
+        "cross_entropy", "label_smoothing", label_smoothing, low=0, high=1
+    )
     target = check_target("cross_entropy", target, logits.shape, ignore_index)
     N, K = logits.shape
     counted = target != ignore_index
@@ -553,7 +585,8 @@ def cross_entropy_forward(
         p[rows, target] += label_smoothing
         p -= label_smoothing / K
     n = counted.sum()
-    p *= counted[:, None] / n
+    p /= n
+    p[~counted] = 0
     loss = float(np.where(counted, loss, 0).sum() / n)
     return loss, CrossEntropyCache(p, logits.dtype)
 
@@ -574,7 +607,7 @@ def cross_entropy_backward(dloss: float, cache: CrossEntropyCache) -> Array:
         Gradient with respect to the logits, in their dtype.
     """
     check_cache("cross_entropy_backward", cache, CrossEntropyCache)
-    check_number("cross_entropy_backward", "dloss", dloss)
+    dloss = check_number("cross_entropy_backward", "dloss", dloss)
     return (dloss * cache.dlogits).astype(cache.dtype)
 
 
@@ -620,7 +653,7 @@ def mse_loss_forward(x: Array, target: Array) -> tuple[float, MSELossCache]:
     check_shape("mse_loss", "target", target, x.shape)
     if x.size == 0:
         raise ValueError(f"mse_loss: expected at least one element, got {x.shape}")
-    difference = np.subtract(x, target, dtype=compute_dtype(x.dtype))
+    difference = np.asarray(np.subtract(x, target, dtype=compute_dtype(x.dtype)))
     loss = float(np.square(difference, dtype=np.float64).mean())
     return loss, MSELossCache(difference, x.dtype)
 
@@ -641,6 +674,7 @@ def mse_loss_backward(dloss: float, cache: MSELossCache) -> Array:
         Gradient with respect to x, in its shape and dtype.
     """
     check_cache("mse_loss_backward", cache, MSELossCache)
-    check_number("mse_loss_backward", "dloss", dloss)
+    dloss = check_number("mse_loss_backward", "dloss", dloss)
     difference, dtype = cache
-    return (2 * dloss / difference.size * difference).astype(dtype)
+    dx = 2 * dloss / difference.size * difference
+    return np.asarray(dx).astype(dtype, copy=False)

@@ -2,16 +2,30 @@
 
 import copy
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
-from bnlib._checks import check_bool, check_floats, check_number
-from bnlib._state import assign
+from bnlib._checks import (
+    as_array,
+    check_bool,
+    check_floats,
+    check_int,
+    check_number,
+    described,
+    is_int,
+)
+from bnlib._state import assign, tick
 from bnlib._types import Array
-from bnlib.module import Module, Parameter
+from bnlib.module import Module, Parameter, loadable, zero_gradients
 
 __all__ = ["SGD", "Adam", "Optimizer"]
+
+# Settings of PyTorch's optimizers that change how they compute, not what.
+HARMLESS = (
+    *("foreach", "fused", "capturable", "differentiable"),
+    *("initial_lr", "param_names"),
+)
 
 Params = Iterable[Parameter] | Iterable[dict[str, Any]]
 
@@ -39,46 +53,60 @@ class Optimizer:
         If there is no parameter, one is there twice, or a setting is out of range.
     """
 
+    # What `update` may keep, if that depends on the settings.
+    gathers: ClassVar[tuple[str, ...]] = ()
+    # What PyTorch asks for in a state besides our settings, switched off.
+    absent: ClassVar[dict[str, Any]] = {}
+
     def __init__(self, params: Params, **defaults: Any):
         call = type(self).__name__
-        if isinstance(params, (Parameter, Module)):
-            cure = "[p]" if isinstance(params, Parameter) else "net.parameters()"
-            raise TypeError(
-                f"{call}: expected an iterable of Parameter, got one "
-                f"{type(params).__name__}: use {cure}"
-            )
-        items = list(params)
+        self.defaults = defaults
+        items = _listed(call, params)
         grouped = any(isinstance(item, dict) for item in items)
         groups: list[Any] = items if grouped else [{"params": items}]
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Parameter, dict[str, Any]] = {}
         for group in groups:
-            if (
-                not isinstance(group, dict)
-                or "params" not in group
-                or not set(group) <= {"params", *defaults}
-            ):
-                raise ValueError(
-                    f"{call}: expected a group as a dict with params and any "
-                    f"of {list(defaults)}, got {group}"
-                )
-            own = group["params"]
-            own = [own] if isinstance(own, Parameter) else list(own)
-            self.param_groups.append({**defaults, **group, "params": own})
+            if not isinstance(group, dict) or "params" not in group:
+                self._refuse_group(group)
+            params = group["params"]
+            params = [params] if isinstance(params, Parameter) else params
+            own = {**defaults, **group, "params": _listed(call, params)}
+            if set(own) != {"params", *defaults}:
+                self._refuse_group(group)
+            self.param_groups.append(own)
         self._check()
-        if not any(group["params"] for group in self.param_groups):
+        if not self._parameters():
             raise ValueError(f"{call}: expected at least one Parameter, got none")
+
+    def _refuse_group(self, group: Any) -> NoReturn:
+        raise ValueError(
+            f"{type(self).__name__}: expected a group as a dict with params and any of "
+            f"{list(self.defaults)}, got {described(group)}"
+        )
 
     def _check(self) -> None:
         """Raise unless the groups hold parameters, each once, and settings in range."""
-        call, seen = type(self).__name__, set()
+        call, seen, arrays = type(self).__name__, set(), set()
+        if not isinstance(self.param_groups, list):
+            self._refuse_group(self.param_groups)
         for group in self.param_groups:
-            for parameter in group["params"]:
+            if not isinstance(group, dict) or not {"params", *self.defaults} <= set(
+                group
+            ):
+                self._refuse_group(group)
+            for parameter in _listed(call, group["params"]):
                 if not isinstance(parameter, Parameter) or parameter in seen:
                     raise ValueError(
-                        f"{call}: expected each Parameter once, got {parameter}"
+                        f"{call}: expected each Parameter once, got {described(parameter)}"
+                    )
+                if id(parameter.data) in arrays:
+                    raise ValueError(
+                        f"{call}: expected each array in one Parameter, got {parameter} "
+                        "a second time: use one Parameter in both places"
                     )
                 seen.add(parameter)
+                arrays.add(id(parameter.data))
             self.check_settings(group)
 
     def check_settings(self, group: Mapping[str, Any]) -> None:
@@ -121,10 +149,14 @@ class Optimizer:
         raise NotImplementedError
 
     def zero_grad(self) -> None:
-        """Set the gradient of every parameter to 0."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                parameter.grad[...] = 0
+        """Set the gradient of every parameter to 0; of all of them, or none.
+
+        Raises
+        ------
+        ValueError
+            If a gradient is read-only.
+        """
+        zero_gradients(f"{type(self).__name__}.zero_grad", self._parameters())
 
     def step(self) -> None:
         """Update every parameter in place, from its gradient; all of them, or none.
@@ -135,27 +167,28 @@ class Optimizer:
             If a setting has gone out of range, or a parameter is read-only.
         """
         self._check()
-        changes, state = [], dict(self.state)
+        changes: list[tuple[str, Array, Array]] = []
+        state, now = dict(self.state), tick()
         for group in self.param_groups:
+            rate, decay = (_rate(group[name]) for name in ("lr", "weight_decay"))
             for parameter in group["params"]:
-                gradient = parameter.grad
-                if np.any(group["weight_decay"]):
-                    gradient = gradient + group["weight_decay"] * parameter.data
+                data, gradient = parameter.data, parameter.grad
+                if isinstance(decay, np.ndarray) or decay:
+                    gradient = (gradient + decay * data).astype(data.dtype, copy=False)
                 old = state.get(parameter, {})
                 direction, state[parameter] = self.update(gradient, old, group)
-                change = np.asarray(group["lr"] * direction)
-                new = np.subtract(parameter.data, change, out=change)
-                changes.append((parameter.data, new))
-        before = self.state
-        try:
-            self.state = state
-            for group in self.param_groups:
-                for parameter in group["params"]:
-                    parameter.version += 1
-            assign(f"{type(self).__name__}.step", changes, copy=False)
-        except BaseException:
-            self.state = before
-            raise
+                change = np.asarray(rate * direction)
+                new = np.subtract(data, change, out=change)
+                changes.append((f"parameter {len(changes)}", data, new))
+        assign(
+            f"{type(self).__name__}.step",
+            changes,
+            [
+                (self, "state", state),
+                *((p, "version", now) for p in self._parameters()),
+            ],
+            copy=False,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Copy the state and the settings.
@@ -169,6 +202,7 @@ class Optimizer:
         numbers = {p: i for i, p in enumerate(self._parameters())}
         groups = [
             {
+                **self.absent,
                 **copy.deepcopy(_settings(group)),
                 "params": [numbers[p] for p in group["params"]],
             }
@@ -196,70 +230,140 @@ class Optimizer:
             If it does not fit, or asks for what is not there (such as PyTorch's `amsgrad`).
         """
         call = f"{type(self).__name__}.load_state_dict"
-        if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(
-            state_dict
-        ):
-            raise TypeError(f"{call}: expected a dict with state and param_groups")
-        groups, counts = (
-            state_dict["param_groups"],
-            [len(group["params"]) for group in self.param_groups],
-        )
+        groups, saved = _parts(call, state_dict)
         given = [len(group["params"]) for group in groups]
+        counts = [len(group["params"]) for group in self.param_groups]
         if given != counts:
             raise ValueError(
                 f"{call}: expected groups of {counts} parameters, got {given}"
             )
         new = copy.copy(self)
-        new.param_groups = []
+        new.param_groups, new.state = [], {}
         for own, group in zip(self.param_groups, groups, strict=True):
-            settings = _settings(own)
-            missing = [name for name in settings if name not in group]
-            other = [n for n in group if n not in own and group[n]]
+            missing = [name for name in self.defaults if name not in group]
+            known = {"params", *self.defaults, *HARMLESS}
+            other = [
+                name
+                for name, value in group.items()
+                if name not in known and not _is_off(value)
+            ]
             if missing or other:
                 raise ValueError(
-                    f"{call}: expected the settings {list(settings)}, got none for {missing} "
-                    f"and {other} besides"
+                    f"{call}: expected the settings {list(self.defaults)}, got none for "
+                    f"{missing} and {other} besides"
                 )
-            settings = {name: copy.deepcopy(group[name]) for name in settings}
+            settings = {name: copy.deepcopy(group[name]) for name in self.defaults}
             new.param_groups.append({**settings, "params": own["params"]})
         new._check()
-        new.state = {}
-        numbers = [i for group in groups for i in group["params"]]
-        for i, parameter in zip(numbers, self._parameters(), strict=True):
-            if i in state_dict["state"]:
-                new.state[parameter] = self._loaded(
-                    call, parameter, state_dict["state"][i]
-                )
-        vars(self).update(vars(new))
+        for own, group in zip(new.param_groups, groups, strict=True):
+            for parameter, i in zip(own["params"], group["params"], strict=True):
+                if i in saved:
+                    where = f"{call}: parameter {i}"
+                    new.state[parameter] = self._loaded(where, parameter, saved[i], own)
+        assign(
+            call,
+            [],
+            [(self, name, getattr(new, name)) for name in ("param_groups", "state")],
+        )
 
     def _parameters(self) -> list[Parameter]:
-        return [p for group in self.param_groups for p in group["params"]]
+        try:
+            return [p for group in self.param_groups for p in group["params"]]
+        except (TypeError, KeyError):
+            self._check()  # says what is wrong with the groups
+            raise
 
     def _loaded(
-        self, call: str, parameter: Parameter, saved: Mapping[str, Any]
+        self,
+        call: str,
+        parameter: Parameter,
+        saved: Any,
+        group: Mapping[str, Any],
     ) -> dict[str, Any]:
         """Return the saved state of a parameter, in arrays of its dtype."""
-        _, fresh = self.update(parameter.grad, {}, self.param_groups[0])
-        names = {name for name, value in saved.items() if value is not None}
-        if fresh and names != set(fresh):
-            raise ValueError(f"{call}: expected {list(fresh)}, got {sorted(names)}")
+        if not isinstance(saved, Mapping):
+            raise TypeError(f"{call}: expected a dict, got {type(saved).__name__}")
+        _, fresh = self.update(np.zeros_like(parameter.data), {}, group)
+        given = {name: value for name, value in saved.items() if value is not None}
+        if given and given.keys() not in (fresh.keys(), {*self.gathers}):
+            raise ValueError(
+                f"{call}: expected {list(fresh)}, got {sorted(map(str, given))}"
+            )
         state: dict[str, Any] = {}
-        for name in names:
-            value = np.asarray(saved[name])
+        for name, value in given.items():
             if name == "step":
-                state[name] = int(value)
-                continue
-            if value.shape != parameter.data.shape or value.dtype.kind != "f":
-                raise ValueError(
-                    f"{call}: expected {name} of shape {parameter.data.shape}, "
-                    f"got {value.shape} {value.dtype}"
-                )
-            state[name] = value.astype(parameter.data.dtype)
+                state[name] = _count(call, value)
+            else:
+                array = loadable(call, name, value, parameter.data)
+                state[name] = array.astype(parameter.data.dtype)
         return state
 
 
 def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in group.items() if name != "params"}
+
+
+def _listed(call: str, params: Any) -> list[Any]:
+    """Return parameters, or groups of them, as a list; raise unless there can be several."""
+    kinds = {Parameter: "[p]", Module: "net.parameters()", Mapping: "[group]"}
+    for kind, cure in kinds.items():
+        if isinstance(params, kind):
+            raise TypeError(
+                f"{call}: expected params as an iterable of Parameter, got one "
+                f"{type(params).__name__}: use {cure}"
+            )
+    try:
+        return list(params)
+    except TypeError:
+        raise TypeError(
+            f"{call}: expected params as an iterable of Parameter, "
+            f"got {type(params).__name__}"
+        ) from None
+
+
+def _parts(call: str, state_dict: Any) -> tuple[list[Any], Mapping[Any, Any]]:
+    """Return groups and state out of a state_dict; raise unless it holds them."""
+    if not isinstance(state_dict, Mapping):
+        kind = type(state_dict).__name__
+        raise TypeError(f"{call}: expected state_dict to be a dict, got {kind}")
+    groups, saved = (state_dict.get(name) for name in ("param_groups", "state"))
+    if not (
+        isinstance(groups, (list, tuple))
+        and isinstance(saved, Mapping)
+        and all(
+            isinstance(group, Mapping)
+            and isinstance(group.get("params"), (list, tuple))
+            and all(is_int(i) for i in group["params"])
+            for group in groups
+        )
+    ):
+        raise ValueError(
+            f"{call}: expected state_dict with a dict of state, and param_groups that are dicts "
+            f"with numbers of params, got {described(state_dict)}"
+        )
+    return list(groups), saved
+
+
+def _is_off(value: Any) -> bool:
+    """Whether a setting says no, as that of what PyTorch can do but was not asked for."""
+    return value is None or (isinstance(value, (int, float)) and not value)
+
+
+def _count(call: str, value: Any) -> int:
+    """Return a number of steps, which PyTorch keeps as a float."""
+    number = as_array(call, "step", value)
+    if (
+        number.size != 1
+        or number.dtype.kind not in "fiu"
+        or not float(number.item()).is_integer()
+    ):
+        raise ValueError(f"{call}: expected step as a count, got {described(value)}")
+    return check_int(call, "step", int(number.item()), low=0)
+
+
+def _rate(rate: Any) -> Any:
+    """Return a rate that NumPy can multiply by."""
+    return rate if isinstance(rate, (np.ndarray, np.floating)) else float(rate)
 
 
 def _check_rate(call: str, name: str, rate: Any, params: Iterable[Parameter]) -> None:
@@ -319,6 +423,9 @@ class SGD(Optimizer):
     array([0.95])
     """
 
+    gathers = ("momentum_buffer",)
+    absent: ClassVar[dict[str, Any]] = {"dampening": 0}
+
     def __init__(
         self,
         params: Params,
@@ -375,7 +482,7 @@ class SGD(Optimizer):
         state : dict
             State after the step.
         """
-        momentum = group["momentum"]
+        momentum = float(group["momentum"])
         if momentum == 0:
             return gradient, dict(state)
         velocity = gradient.copy()
@@ -447,7 +554,7 @@ class Adam(Optimizer):
         check_number("Adam", "eps", group["eps"], low=0)
         betas = group["betas"]
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-            raise ValueError(f"Adam: expected betas as a pair, got {betas}")
+            raise ValueError(f"Adam: expected betas as a pair, got {described(betas)}")
         for beta in betas:
             check_number("Adam", "each of betas", beta, low=0, high=1)
             if beta == 1:
@@ -474,12 +581,12 @@ class Adam(Optimizer):
         state : dict
             State after the step.
         """
-        beta1, beta2 = group["betas"]
+        beta1, beta2, eps = map(float, (*group["betas"], group["eps"]))
         step = state.get("step", 0) + 1
         mean = state.get("exp_avg", np.zeros_like(gradient))
         square = state.get("exp_avg_sq", np.zeros_like(gradient))
         mean = mean + (1 - beta1) * (gradient - mean)
         square = square + (1 - beta2) * (gradient**2 - square)
-        denominator = np.sqrt(square / (1 - beta2**step)) + group["eps"]
+        denominator = np.sqrt(square / (1 - beta2**step)) + eps
         direction = mean / (1 - beta1**step) / denominator
         return direction, {"step": step, "exp_avg": mean, "exp_avg_sq": square}

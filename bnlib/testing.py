@@ -8,12 +8,19 @@ a random `weight`. With ``sum(y)``, or with all weights 1, wrong backwards pass 
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 
-from bnlib._checks import check_array, check_int, check_number, check_rng, check_shape
+from bnlib._checks import (
+    as_array,
+    check_array,
+    check_function,
+    check_int,
+    check_number,
+    check_rng,
+    check_shape,
+)
 from bnlib._types import Array
 
 __all__ = [
@@ -94,13 +101,15 @@ def directional_derivative(
     check_float64(call, "x", x)
     check_float64(call, "direction", direction)
     check_shape(call, "direction", direction, x.shape)
-    check_number(call, "step", step, above=0)
+    check_function(call, "loss", loss)
+    step = float(check_number(call, "step", step, above=0))
     values = [loss(x + side * direction) for side in (step, -step)]
     for value in values:
-        if not isinstance(value, Real) and np.shape(value) != ():
+        number = as_array(call, "the loss", value)
+        if number.shape != () or number.dtype.kind not in "fiu":
             raise TypeError(
                 f"{call}: expected the loss to be a number, got {type(value).__name__} "
-                f"of shape {np.shape(value)}"
+                f"of shape {number.shape}"
             )
     return float((values[0] - values[1]) / (2 * step))
 
@@ -158,8 +167,11 @@ def gradcheck(
     check_float64("gradcheck", "x", x)
     check_float64("gradcheck", "gradient", gradient)
     check_shape("gradcheck", "gradient", gradient, x.shape)
-    for name, value in (("rtol", rtol), ("atol", atol)):
-        check_number("gradcheck", name, value, low=0)
+    rtol, atol = (
+        float(check_number("gradcheck", name, value, low=0))
+        for name, value in (("rtol", rtol), ("atol", atol))
+    )
+    check_function("gradcheck", "loss", loss)
     if directions is not None:
         check_int("gradcheck", "directions", directions)
     if directions is None:

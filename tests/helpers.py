@@ -139,3 +139,27 @@ def edited(name, *edits):
     module = types.ModuleType(f"bnlib.{name}")
     exec(compile(source, f"edited {name}.py", "exec"), vars(module))
     return module
+
+
+def everything(*things):
+    """Return a picture of all state in modules, optimizers and parameters, but no caches."""
+    picture, todo, seen = [], list(things), set()
+    while todo:
+        thing = todo.pop()
+        if isinstance(thing, np.ndarray):
+            picture.append((id(thing), thing.tobytes()))
+        elif isinstance(thing, np.random.Generator):
+            picture.append(repr(thing.bit_generator.state))
+        elif isinstance(thing, dict):
+            todo += [item for pair in thing.items() for item in pair]
+        elif isinstance(thing, (list, tuple, set)):
+            todo += thing
+        elif isinstance(thing, (bnlib.Module, bnlib.Parameter, bnlib.optim.Optimizer)):
+            if id(thing) not in seen:
+                seen.add(id(thing))
+                own = vars(thing).items()
+                todo.append({k: v for k, v in own if k not in ("_cache", "_span")})
+            picture.append(id(thing))
+        else:
+            picture.append(repr(thing))
+    return picture

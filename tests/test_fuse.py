@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from bnlib.fuse import fuse, fuse_bn, fuse_bn_weights
 from helpers import assert_close, state_of, to_torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +20,6 @@ from bnlib import (
     ReLU,
     Sequential,
 )
-from bnlib.fuse import fuse, fuse_bn, fuse_bn_weights
 
 DTYPES = (np.float32, np.float64)
 # float32: the folded weights and the two ways to compute are rounded differently.

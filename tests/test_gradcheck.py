@@ -2,15 +2,15 @@
 
 import numpy as np
 import pytest
-
-import bnlib
-from bnlib import functional as F
 from bnlib.gradcheck import (
     GradcheckError,
     directional_derivative,
     gradcheck,
     numerical_gradient,
 )
+
+import bnlib
+from bnlib import functional as F
 
 N, C = 7, 3
 RIGHT = "right"

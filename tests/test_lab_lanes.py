@@ -3,8 +3,18 @@
 import numpy as np
 import pytest
 
-from bnlib import BatchNorm1d, Flatten, GroupNorm, LayerNorm, Linear, ReLU, Sequential
-from bnlib.lab.lanes import stack
+from bnlib import (
+    BatchNorm1d,
+    CrossEntropyLoss,
+    Dropout,
+    Flatten,
+    GroupNorm,
+    LayerNorm,
+    Linear,
+    ReLU,
+    Sequential,
+)
+from bnlib.lab.lanes import LaneDropout, LaneLinear, lane_accuracy, lane_losses, stack
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -84,3 +94,81 @@ def test_stack_refuses_settings_that_differ(pair):
 def test_stack_refuses_a_layer_that_it_does_not_know():
     with pytest.raises(TypeError, match="can be stacked, got Flatten"):
         stack([Sequential(Flatten())] * 2)
+
+
+def test_buffers_decide_as_in_the_layer_itself():
+    layers = [BatchNorm1d(2, dtype=float) for _ in range(2)]
+    for layer in layers:
+        layer.track_running_stats = False  # after construction: no longer updated
+        layer.running_mean[...] = 1
+    (stacked,) = stack([Sequential(layer) for layer in layers])
+    x = np.random.default_rng(0).standard_normal((5, 4))
+    for mode in (True, False):
+        y = stacked.train(mode)(x)
+        parts = [layer.train(mode)(x[:, :2]) for layer in layers[:1]]
+        np.testing.assert_allclose(y[:, :2], parts[0], rtol=1e-12)
+    assert (stacked.running_mean == 1).all()
+
+
+def test_a_stack_has_the_mode_of_its_networks():
+    nets = [Sequential(Linear(5, 3), BatchNorm1d(3)) for _ in range(2)]
+    nets[0][1].eval()
+    nets[1][1].eval()
+    modes = [module.training for module in stack(nets).modules()]
+    assert modes == [True, True, False]
+    assert not stack([net.eval() for net in nets]).training
+
+
+def test_a_call_that_fails_gives_back_what_dropout_has_drawn():
+    rngs = [np.random.default_rng(seed) for seed in range(2)]
+    before = [rng.bit_generator.state for rng in rngs]
+    lanes = LaneDropout([Dropout(0.5, rng=rng) for rng in rngs])
+    net = Sequential(lanes, LaneLinear([Linear(3, 3)] * 2))  # float32 after float64
+    with pytest.raises(TypeError, match=r"LaneLinear: x is float64.*\[in layer 1\]"):
+        net(np.ones((4, 6)))
+    assert [rng.bit_generator.state for rng in rngs] == before
+    lanes(np.ones((4, 6)))
+    assert all(
+        rng.bit_generator.state != b for rng, b in zip(rngs, before, strict=True)
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_lane_losses_are_those_of_cross_entropy_in_the_tails_too(dtype):
+    rng = np.random.default_rng(0)
+    for size in (1, 30, 1000):
+        logits = (size * rng.standard_normal((7, 3, 10))).astype(dtype)
+        target = rng.integers(10, size=(7, 3))
+        target[:4] = logits[:4].argmax(2)  # right by far: a loss near 0
+        losses, dlogits = lane_losses(logits, target)
+        assert dlogits.dtype == dtype
+        for k in range(3):
+            criterion = CrossEntropyLoss()
+            loss = criterion(logits[:, k], target[:, k])
+            tiny = 1e-3 if dtype is np.float16 else 1e-6
+            assert losses[k] == pytest.approx(loss, rel=tiny, abs=0)
+            expected = criterion.backward()
+            np.testing.assert_allclose(
+                dlogits[:, k], expected, rtol=tiny, atol=1e-7 * (tiny > 1e-4)
+            )
+
+
+def test_a_loss_of_a_hundred_zeros_keeps_its_digits():
+    logits = np.array([[[40.0, 0.0]]], np.float32)
+    losses, dlogits = lane_losses(logits, np.array([[0]]))
+    assert losses[0] == pytest.approx(np.exp(-40), rel=1e-6, abs=0)
+    assert dlogits[0, 0].tolist() == pytest.approx(
+        [-np.exp(-40), np.exp(-40)], rel=1e-6, abs=0
+    )
+
+
+def test_predictions_of_lanes_keep_nothing_and_take_lists_of_labels():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((30, 5)), rng.integers(3, size=30)
+    nets = [Sequential(Linear(5, 3, dtype=float, rng=rng)) for _ in range(2)]
+    net = stack(nets)
+    found = lane_accuracy(net, x, y.tolist(), 2, batch_size=7)
+    expected = [np.mean(one(x).argmax(1) == y) for one in nets]
+    np.testing.assert_array_equal(found, expected)
+    assert net.cache is None
+    assert net[0].cache is None

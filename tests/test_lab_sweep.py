@@ -1,7 +1,10 @@
 """A lane of a sweep is the run that `fit` makes alone, whatever its neighbours do."""
 
+import copy
+
 import numpy as np
 import pytest
+from helpers import state_of
 
 from bnlib import (
     BatchNorm1d,
@@ -222,7 +225,7 @@ def test_a_lane_that_diverges_does_not_disturb_the_others():
         (
             {"nets": [], "lrs": [], "rngs": []},
             ValueError,
-            "expected nets with at least 1 items, got 0",
+            "at least one item in nets, got none",
         ),
         ({"steps": 0}, ValueError, "^sweep: expected steps >= 1, got 0"),
         ({"evaluate_every": 0}, ValueError, "expected evaluate_every >= 1, got 0"),
@@ -251,6 +254,27 @@ def test_the_probe_sees_all_lanes_at_each_evaluation():
     assert history.probes[0] == [net[0].weight.data[0, 0] for net in nets]
     assert history.probes[-1] == probe(net)
     assert net.backward(net(toy().x_val) * 0).shape == (50, 15)
+
+
+def test_a_probe_gets_gradients_of_the_inputs():
+    def probe(net):
+        copied = copy.deepcopy(net)
+        return copied.backward(np.ones_like(copied(toy().x_val))).shape
+
+    nets = [build(rng) for rng in rngs(2)]
+    _, history = sweep(nets, toy(), LRS[:2], rngs(2), probe=probe, **SETTINGS)
+    assert history.probes == [(50, 10)] * 4
+
+
+def test_an_interrupt_leaves_the_networks_as_they_were():
+    def probe(net):
+        raise KeyboardInterrupt
+
+    nets = [build(rng) for rng in rngs(2)]
+    before = [state_of(net) for net in nets]
+    with pytest.raises(KeyboardInterrupt):
+        sweep(nets, toy(), LRS[:2], rngs(2), probe=probe, **SETTINGS)
+    assert [state_of(net) for net in nets] == before
 
 
 # rates and seeds

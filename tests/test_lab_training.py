@@ -102,6 +102,54 @@ def test_each_module_gets_its_mode_back(modes):
     assert model[0].training
 
 
+class Interrupt(Module):
+    """Whoever watches the run gives up in the middle of a prediction."""
+
+    def forward(self, x):
+        if not self.training:
+            raise KeyboardInterrupt
+        self.cache = x
+        return x
+
+    def backward(self, dy):
+        return dy
+
+
+@pytest.mark.parametrize("modes", [(True, True), (True, False)])
+def test_modes_come_back_after_an_interrupt(modes):
+    model = Sequential(*net(), Interrupt())
+    model.training, model[1].training = modes
+    with pytest.raises(KeyboardInterrupt):
+        accuracy(model, toy().x_val, toy().y_val)
+    assert (model.training, model[1].training) == modes
+    x = toy().x_val  # no_grad is over, too: a forward keeps what its backward needs
+    assert model.backward(model(x)).shape == x.shape
+
+
+def test_an_interrupt_between_two_modules_leaves_no_mode_behind(monkeypatch):
+    model, switch = net(), Module.eval
+
+    def half_way(self):
+        switch(self[0])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Sequential, "eval", half_way)
+    with pytest.raises(KeyboardInterrupt), evaluating(model):
+        pytest.fail("the block must not run")
+    assert all(module.training for module in model.modules())
+
+
+def test_predictions_keep_nothing_and_leave_the_last_forward_alone():
+    model, data = net(), toy()
+    with evaluating(model):
+        model(data.x_val)
+    accuracy(model, data.x_val, data.y_val)
+    assert all(module.cache is None for module in model.modules())
+    dy = np.ones_like(model(data.x_train))
+    accuracy(model, data.x_val, data.y_val)
+    assert model.backward(dy).shape == data.x_train.shape
+
+
 def test_modes_come_back_after_an_error():
     model = net()
     with pytest.raises(ValueError, match="linear"):
@@ -205,6 +253,22 @@ def test_the_probe_sees_the_network_of_each_evaluation():
     _, history = run(steps=20, probe=lambda model: model[0].weight.data[0, 0].item())
     assert len(set(history.probes)) == 3
     assert history.probes[0] == net()[0].weight.data[0, 0]
+
+
+def test_after_a_run_nothing_is_kept():
+    model, _ = run(steps=3)
+    assert all(module.cache is None for module in model.modules())
+
+
+def test_bad_labels_are_found_before_anything_is_trained():
+    model, data = net(), toy()
+    before = model.state_dict()
+    data.y_train[-1] = 3  # a class that the network does not have
+    optimizer, rng = SGD(model.parameters(), 0.1), np.random.default_rng(0)
+    with pytest.raises(ValueError, match="y_train from 0 to 2, got 0 to 3"):
+        fit(model, data, optimizer, steps=9, batch_size=20, rng=rng)
+    assert all(np.array_equal(before[k], v) for k, v in model.state_dict().items())
+    assert rng.bit_generator.state == np.random.default_rng(0).bit_generator.state
 
 
 def test_frozen_modules_stay_frozen():

@@ -4,7 +4,7 @@ A message has the same form: the call, what was expected, what came, and perhaps
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -17,9 +17,10 @@ from bnlib._types import Array
 def check_kind(call: str, name: str, value: Any, kind: type) -> None:
     """Raise TypeError unless `value` is an instance of `kind`."""
     if not isinstance(value, kind):
+        wanted = "dict" if kind is Mapping else kind.__name__
+        article = "an" if wanted[0] in "AEIOU" else "a"
         raise TypeError(
-            f"{call}: expected {name} to be a {kind.__name__}, "
-            f"got {type(value).__name__} {described(value)}"
+            f"{call}: expected {name} to be {article} {wanted}, got {type(value).__name__}"
         )
 
 
@@ -39,23 +40,21 @@ def check_path(call: str, name: str, value: Any) -> None:
         )
 
 
-def check_items(call: str, name: str, values: Any, low: int = 1) -> list[Any]:
-    """Return a sequence as a list; raise unless it has at least `low` items."""
+def check_items(call: str, name: str, values: Any, empty: bool = False) -> list[Any]:
+    """Return a sequence as a list; raise unless it is one, and not empty unless it may be."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise TypeError(
             f"{call}: expected {name} to be a sequence, got {type(values).__name__}"
         )
     items = list(values)
-    if len(items) < low:
-        raise ValueError(
-            f"{call}: expected {name} with at least {low} items, got {len(items)}"
-        )
+    if not items and not empty:
+        raise ValueError(f"{call}: expected at least one item in {name}, got none")
     return items
 
 
 def check_strings(call: str, name: str, values: Any, count: int) -> list[str]:
     """Return names as strings; raise unless there are `count` of them."""
-    items = check_items(call, name, values, low=0)
+    items = check_items(call, name, values, empty=True)
     if len(items) != count:
         raise ValueError(f"{call}: expected {count} {name}, got {len(items)}")
     return [str(item) for item in items]
@@ -89,18 +88,23 @@ def check_values(
 
     NaN and infinities are numbers here: a run that diverged is one of the results.
     """
-    if isinstance(values, np.ndarray):
-        check_array(call, name, values)
-    try:
-        array = np.asarray(values)
-    except ValueError:  # of lists of several lengths
-        array = np.empty(0, object)
-    if array.dtype.kind not in "biuf":
-        got = array.dtype if array.dtype != object else described(values)
+    array = _as_array(call, name, values)
+    if array is None or array.dtype.kind not in "biuf":
+        got = described(values) if array is None else array.dtype
         raise TypeError(f"{call}: expected {name} to hold real numbers, got {got}")
     if array.ndim not in ndim or array.size == 0:
         raise ValueError(f"{call}: expected {name} of shape {shape}, got {array.shape}")
     return array.astype(np.float64)
+
+
+def _as_array(call: str, name: str, values: Any) -> Array | None:
+    """Return values as an array; None where rows of a list differ in length."""
+    if isinstance(values, np.ndarray):
+        check_array(call, name, values)
+    try:
+        return np.asarray(values)
+    except ValueError:
+        return None
 
 
 def check_labels(
@@ -110,16 +114,10 @@ def check_labels(
 
     With `classes`, each label must be one of 0 … classes − 1.
     """
-    if isinstance(y, np.ndarray):
-        check_array(call, name, y)
-    try:
-        labels = np.asarray(y)
-    except ValueError:  # of lists of several lengths
-        labels = np.empty(0, object)
-    if labels.dtype.kind not in "iu" and labels.size:
-        raise TypeError(
-            f"{call}: expected {name} of an integer dtype, got {labels.dtype}"
-        )
+    labels = _as_array(call, name, y)
+    if labels is None or (labels.dtype.kind not in "iu" and labels.size):
+        got = described(y) if labels is None else labels.dtype
+        raise TypeError(f"{call}: expected {name} of an integer dtype, got {got}")
     if labels.shape != (n,) or n == 0:
         column = labels.shape == (n, 1) and n > 0
         cure = f": use {name}[:, 0]" if column else ""

@@ -110,7 +110,7 @@ def animate(
 
     check_kind("animate", "figure", figure, Figure)
     check_call("animate", "draw", draw)
-    names = [str(name) for name in check_items("animate", "names", names, low=0)]
+    names = [str(name) for name in check_items("animate", "names", names, empty=True)]
     for name, text in (("alt", alt), ("label", label)):
         check_kind("animate", name, text, str)
     check_int("animate", "pause", pause)

@@ -164,8 +164,8 @@ def judge(claim: Claim, measured: Mapping[str, Any]) -> Result:
     parts: dict[str, list[float]] = {}
     borne_out, median_does = [], []
     for name, values in measured.items():
-        call = f"judge, {claim.id}"
-        values = check_values(call, name, values, range(64), "(seeds,)")
+        of_claim = f"{name} of {claim.id}"
+        values = check_values("judge", of_claim, values, range(64), "(seeds,)")
         if values.ndim != 1 or len(values) < 5 or not np.isfinite(values).all():
             raise ValueError(
                 f"judge: expected at least 5 finite numbers for {claim.id}, {name}, got {values}"

@@ -171,14 +171,14 @@ def graph(
             )
         for place in node[:2]:
             check_number("graph", f"each place of node {name!r}", place)
-    edges = check_items("graph", "edges", edges, low=0)
+    edges = check_items("graph", "edges", edges, empty=True)
     for edge in edges:
         if not isinstance(edge, (tuple, list)) or len(edge) not in (3, 4):
             raise ValueError(
                 "graph: expected each edge as (start, end, forward) or "
                 f"(start, end, forward, backward), got {described(edge)}"
             )
-    highlight = check_items("graph", "highlight", highlight, low=0)
+    highlight = check_items("graph", "highlight", highlight, empty=True)
     unknown = {name for edge in edges for name in edge[:2]}.union(
         highlight
     ) - nodes.keys()

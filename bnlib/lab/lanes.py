@@ -18,6 +18,7 @@ from bnlib._checks import (
     check_gradient,
     check_input,
     check_int,
+    compute_dtype,
 )
 from bnlib._types import Array
 from bnlib.layers import Dropout, Linear, ReLU, Sigmoid, Tanh
@@ -217,7 +218,7 @@ def _alike(call: str, layers: Any, kind: type) -> list[Any]:
     return layers
 
 
-def _stack_norms(layers: list[Any]) -> Module:
+def _stack_norms(call: str, layers: list[Any]) -> Module:
     """Make one normalization of K·C channels out of K of C channels."""
     first, K = layers[0], len(layers)
     same = {"eps": first.eps, "affine": first.weight is not None}
@@ -234,7 +235,7 @@ def _stack_norms(layers: list[Any]) -> Module:
     else:
         if len(first.normalized_shape) != 1:
             raise ValueError(
-                "stack: expected a LayerNorm over one axis, "
+                f"{call}: expected a LayerNorm over one axis, "
                 f"got normalized_shape={first.normalized_shape}"
             )
         norm = GroupNorm(K, K * first.normalized_shape[0], **same)
@@ -244,7 +245,7 @@ def _stack_norms(layers: list[Any]) -> Module:
         arrays = [array for _, array in parts]
         if target.ndim == 0 and len({array.item() for array in arrays}) != 1:
             raise ValueError(
-                f"stack: expected one {name} in all networks, "
+                f"{call}: expected one {name} in all networks, "
                 f"got {[array.item() for array in arrays]}"
             )
         target[...] = np.concatenate(arrays) if target.ndim else arrays[0]
@@ -272,41 +273,46 @@ def stack(nets: Sequence[Sequential]) -> Sequential:
         If a layer cannot be stacked, or the networks differ in more than their arrays' values and
         the probabilities of their dropout.
     """
-    nets = check_items("stack", "nets", nets)
+    return stacked("stack", nets)
+
+
+def stacked(call: str, nets: Any) -> Sequential:
+    """Do what `stack` does, in the name of another call."""
+    nets = check_items(call, "nets", nets)
     for net in nets:
         if type(net) is not Sequential:  # a subclass may do more than run its layers
             raise TypeError(
-                f"stack: expected each of nets to be a Sequential, got {type(net).__name__}"
+                f"{call}: expected each of nets to be a Sequential, got {type(net).__name__}"
             )
     lengths = [len(net) for net in nets]
     if len(set(lengths)) != 1 or lengths[0] == 0:
         raise ValueError(
-            f"stack: expected networks of one architecture, got {lengths} layers"
+            f"{call}: expected networks of one architecture, got {lengths} layers"
         )
-    stacked: list[Module] = []
+    together: list[Module] = []
     for side_by_side in zip(*nets, strict=True):
-        layers = _alike("stack", side_by_side, Module)
+        layers = _alike(call, side_by_side, Module)
         kind = type(layers[0])
         lanes: Module
         if hasattr(kind, "stack"):
             lanes = kind.stack(layers)
-            check_kind("stack", f"{kind.__name__}.stack(layers)", lanes, Module)
+            check_kind(call, f"{kind.__name__}.stack(layers)", lanes, Module)
         elif kind is Linear:
             lanes = LaneLinear(layers)
         elif kind in (BatchNorm1d, LayerNorm, GroupNorm):
-            lanes = _stack_norms(layers)
+            lanes = _stack_norms(call, layers)
         elif kind is Dropout:
             lanes = LaneDropout(layers)
         elif kind in (ReLU, Sigmoid, Tanh):
             lanes = cast(Module, kind())
         else:
             raise TypeError(
-                f"stack: expected a layer that can be stacked, got {kind.__name__}"
+                f"{call}: expected a layer that can be stacked, got {kind.__name__}"
             )
-        stacked.append(lanes.train(layers[0].training))
-    together = Sequential(*stacked)
-    together.training = nets[0].training
-    return together
+        together.append(lanes.train(layers[0].training))
+    network = Sequential(*together)
+    network.training = nets[0].training
+    return network
 
 
 def _signature(layer: Module) -> tuple[Any, ...]:
@@ -393,7 +399,8 @@ def lane_losses(logits: Array, target: Array) -> tuple[Array, Array]:
 def losses_and_gradients(logits: Array, target: Array) -> tuple[Array, Array]:
     """Do what `lane_losses` does, without its checks."""
     largest, right = logits.argmax(2)[:, :, None], target[:, :, None]
-    shifted = logits - np.take_along_axis(logits, largest, 2)
+    wide = logits.astype(compute_dtype(logits.dtype), copy=False)
+    shifted = wide - np.take_along_axis(wide, largest, 2)
     p = np.exp(shifted)
     np.put_along_axis(p, largest, 0, 2)
     others = p.sum(2, keepdims=True, dtype=np.float64)  # the largest adds exactly 1
@@ -403,7 +410,7 @@ def losses_and_gradients(logits: Array, target: Array) -> tuple[Array, Array]:
     np.put_along_axis(p, right, 0, 2)
     np.put_along_axis(p, right, -p.sum(2, keepdims=True), 2)  # p − 1
     p /= len(target)
-    return loss.mean((0, 2)), p
+    return loss.mean((0, 2)), p.astype(logits.dtype, copy=False)
 
 
 def lane_accuracy(
@@ -435,6 +442,8 @@ def lane_accuracy(
         If there is no sample, not one label for each, a label is no class of the network, or an
         argument is not what it should be.
     """
+    check_kind("lane_accuracy", "net", net, Sequential)
+    check_int("lane_accuracy", "lanes", lanes)
     check_array("lane_accuracy", "x", x)
     check_int("lane_accuracy", "batch_size", batch_size)
     labels = check_labels("lane_accuracy", "y", y, len(x))

@@ -299,10 +299,11 @@ def update_ratios(seen: Trace, lr: Any) -> dict[str, Any]:
     """
     check_kind("update_ratios", "seen", seen, Trace)
     lanes = np.shape(seen.loss)
-    rates = check_values("update_ratios", "lr", lr, (0, len(lanes)), f"() or {lanes}")
+    shape = f"() or {lanes}" if lanes else "()"
+    rates = check_values("update_ratios", "lr", lr, (0, len(lanes)), shape)
     if rates.shape not in ((), lanes):
         raise ValueError(
-            f"update_ratios: expected lr of shape () or {lanes}, got {rates.shape}"
+            f"update_ratios: expected lr of shape {shape}, got {rates.shape}"
         )
     for rate in rates.ravel():
         check_number("update_ratios", "lr", rate, low=0)

@@ -74,7 +74,11 @@ FIGURE_HEIGHT = 19  # pixels of the digit 0 before the random scale
 def check_fonts(call: str, fonts: Any) -> tuple[str, ...]:
     """Return fonts as a tuple, all of them for None; raise unless they are there."""
     chosen = FONTS if fonts is None else fonts
-    names = [] if isinstance(chosen, str) else check_items(call, "fonts", chosen, low=0)
+    names = (
+        []
+        if isinstance(chosen, str)
+        else check_items(call, "fonts", chosen, empty=True)
+    )
     if not names or not all(name in FONTS for name in names):
         raise ValueError(f"{call}: expected fonts from {FONTS}, got {fonts!r}")
     return tuple(names)

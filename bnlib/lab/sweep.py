@@ -25,7 +25,7 @@ from ._checks import (
     check_values,
 )
 from .data import Data, batches
-from .lanes import LaneLinear, lane_accuracy, losses_and_gradients, stack
+from .lanes import LaneLinear, lane_accuracy, losses_and_gradients, stacked
 from .training import History, caches, check_run, progress
 
 __all__ = ["best_rate", "sweep", "sweep_rates"]
@@ -80,7 +80,7 @@ def sweep(
     TypeError, ValueError
         If an argument does not fit; nothing is trained then.
     """
-    nets, rngs = check_items("sweep", "nets", nets), list(rngs)
+    nets, rngs = check_items("sweep", "nets", nets), check_items("sweep", "rngs", rngs)
     lrs = check_rates("sweep", "lrs", lrs, "lr")
     K, every = len(nets), steps if evaluate_every is None else evaluate_every
     if not len(lrs) == len(rngs) == K:
@@ -97,7 +97,7 @@ def sweep(
         )
     if "lr" in settings or "params" in settings:
         raise TypeError("sweep: expected the rates as lrs, got a setting lr or params")
-    net = stack(nets)
+    net = stacked("sweep", nets)
     if not all(module.training for module in nets):
         raise ValueError("sweep: expected networks in training mode")
     optimizers = _optimizers(net, np.asarray(lrs), optimizer, settings)

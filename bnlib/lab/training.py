@@ -103,6 +103,7 @@ def accuracy(net: Module, x: Array, y: Array, *, batch_size: int = 64) -> float:
         If there is no sample, not one label for each, a label is no class of the network, or an
         argument is not what it should be.
     """
+    check_kind("accuracy", "net", net, Module)
     check_array("accuracy", "x", x)
     check_int("accuracy", "batch_size", batch_size)
     labels = check_labels("accuracy", "y", y, len(x) if x.ndim else 0)

@@ -7,7 +7,6 @@ bias, meets the other workers through a file in that folder, and writes ``FOLDER
 import os
 import sys
 from datetime import timedelta
-from functools import reduce
 from pathlib import Path
 
 if sys.platform == "linux":  # all workers are on this machine; the name is Linux's
@@ -17,48 +16,29 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from bnlib.moments import center, merge_moments, moments
-
-EPS = 1e-5
+from bnlib import SyncBatchNorm
 
 
-def gather(a):
-    """Return the arrays of all workers, in the order of their ranks."""
-    mine = torch.from_numpy(np.ascontiguousarray(a))
-    parts = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, mine)
-    return [part.numpy() for part in parts]
-
-
-def add_up(a):
-    """Return the sum of the arrays of all workers."""
-    total = torch.from_numpy(np.array(a))
+def all_reduce(vector):
+    """Return the sum of the vectors of all workers."""
+    total = torch.from_numpy(vector)
     dist.all_reduce(total)
     return total.numpy()
 
 
-def forward(x, weight, bias):
-    """Normalize this worker's part of the batch with the moments of the whole batch."""
-    mean, var = (a[0] for a in moments(x, 0))
-    mine = np.stack([np.full_like(mean, len(x)), mean, var])
-    groups = [(int(count[0]), mean, var) for count, mean, var in gather(mine)]
-    m, mean, var = reduce(lambda a, b: merge_moments(*a, *b), groups)
-    invstd = 1 / np.sqrt(var + EPS)
-    x_hat = center(x, mean) * invstd
-    return weight * x_hat + bias, (x_hat, invstd, weight, m)
+def work(x, dy, weight, bias):
+    """Take part in one forward and one backward; return what this worker has then."""
+    bn = SyncBatchNorm(x.shape[1], all_reduce=all_reduce, dtype=float)
+    bn.weight.data[...], bn.bias.data[...] = weight, bias
+    y = bn(x)
+    dx = bn.backward(dy)
+    shares = {"dweight": bn.weight.grad, "dbias": bn.bias.grad}
+    running = {"running_mean": bn.running_mean, "running_var": bn.running_var}
+    return {"y": y, "dx": dx, **shares, **running}
 
 
-def backward(dy, cache):
-    """Return dx, and this worker's share of dweight and dbias."""
-    x_hat, invstd, weight, m = cache
-    share = np.stack([dy.sum(0), (dy * x_hat).sum(0)])
-    dbias, dweight = add_up(share) / m
-    dx = weight * invstd * (dy - dbias - x_hat * dweight)
-    return dx, share[1], share[0]
-
-
-def main(folder, rank, workers):
-    """Take part in one forward and one backward."""
+def meet(folder, rank, workers):
+    """Wait until all workers are there."""
     dist.init_process_group(
         "gloo",
         init_method=(Path(folder).resolve() / "meet").as_uri(),
@@ -66,11 +46,13 @@ def main(folder, rank, workers):
         world_size=int(workers),
         timeout=timedelta(seconds=60),
     )
+
+
+def main(folder, rank, workers):
+    """Do the work with this worker's part of the batch."""
+    meet(folder, rank, workers)
     batch = np.load(Path(folder, f"batch-{rank}.npz"))
-    y, cache = forward(batch["x"], batch["weight"], batch["bias"])
-    dx, dweight, dbias = backward(batch["dy"], cache)
-    result = {"y": y, "dx": dx, "dweight": dweight, "dbias": dbias}
-    np.savez(Path(folder, f"result-{rank}.npz"), **result)
+    np.savez(Path(folder, f"result-{rank}.npz"), **work(**batch))
     dist.destroy_process_group()
 
 
