@@ -22,6 +22,7 @@ from bnlib.norm import (
     BatchNorm3d,
     GroupNorm,
     LayerNorm,
+    RMSNorm,
     SyncBatchNorm,
 )
 from bnlib.testing import gradcheck
@@ -43,6 +44,7 @@ __all__ = [
     "MaxPool2d",
     "Module",
     "Parameter",
+    "RMSNorm",
     "ReLU",
     "Residual",
     "Sequential",

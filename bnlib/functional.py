@@ -10,16 +10,20 @@ come from `bnlib.convolution`, everything else from `bnlib.ops`.
 import math
 from typing import Any
 
+import numpy as np
+
 from bnlib import convolution, kernels, normalize, ops
 from bnlib._checks import (
     check_batch_norm,
     check_cache,
     check_channel_norm,
+    check_floats,
     check_function,
     check_gradient,
     check_int,
     check_last_axes,
     check_memory,
+    compute_dtype,
 )
 from bnlib._types import AllReduce, Array
 from bnlib.convolution import *  # noqa: F403
@@ -35,6 +39,7 @@ from bnlib.ops import *  # noqa: F403
 __all__ = [
     "GroupNormCache",
     "LayerNormCache",
+    "RMSNormCache",
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_forward",
@@ -44,6 +49,9 @@ __all__ = [
     "layer_norm",
     "layer_norm_backward",
     "layer_norm_forward",
+    "rms_norm",
+    "rms_norm_backward",
+    "rms_norm_forward",
 ]
 __all__ += convolution.__all__ + ops.__all__
 
@@ -371,6 +379,120 @@ def layer_norm(
            [-1.,  1.]])
     """
     return layer_norm_forward(x, normalized_shape, weight, bias, eps)[0]
+
+
+class RMSNormCache(NormCache):
+    """The cache of root-mean-square normalization."""
+
+    __slots__ = ()
+
+
+def rms_norm_forward(
+    x: Array,
+    normalized_shape: tuple[int, ...],
+    weight: Array | None = None,
+    eps: float | None = None,
+) -> tuple[Array, RMSNormCache]:
+    """Divide each sample by its root mean square; keep what the backward needs.
+
+    Parameters
+    ----------
+    x, normalized_shape, weight, eps : see `rms_norm`
+        As there, with its errors.
+
+    Returns
+    -------
+    y : ndarray of the shape and dtype of `x`
+        Output.
+    cache : RMSNormCache
+        For `rms_norm_backward`.
+    """
+    check_floats("rms_norm", "x", x)
+    if eps is None:
+        eps = float(np.finfo(compute_dtype(x.dtype)).eps)
+    shape, eps = check_last_axes("rms_norm", x, normalized_shape, weight, None, eps)
+    first = x.ndim - len(shape)
+    axes = tuple(range(first, x.ndim))
+    zero, square = moments(x, axes, centered=False)
+    y, x_hat, invstd = normalize_forward(x, zero, square, weight, None, eps)
+    return y, RMSNormCache(
+        x_hat=x_hat,
+        invstd=invstd,
+        weight=weight,
+        axes=axes,
+        shared=tuple(range(first)),
+        shape=x.shape,
+        parameters=shape,
+        dtype=x.dtype,
+        centered=False,
+    )
+
+
+def rms_norm_backward(dy: Array, cache: RMSNormCache) -> tuple[Array, Array]:
+    """Return the gradients of a root-mean-square normalization.
+
+    Parameters
+    ----------
+    dy : ndarray of the shape and dtype of the output
+        Gradient of the loss with respect to it.
+    cache : RMSNormCache
+        From `rms_norm_forward`.
+
+    Returns
+    -------
+    dx : ndarray
+        Gradient with respect to `x`, in its shape and dtype.
+    dweight : ndarray
+        Gradient with respect to `weight`; where there is none, with respect to the 1 that stands in
+        for it.
+    """
+    dx, dweight, _ = backward("rms_norm_backward", RMSNormCache, dy, cache)
+    return dx, dweight
+
+
+def rms_norm(
+    x: Array,
+    normalized_shape: tuple[int, ...],
+    weight: Array | None = None,
+    eps: float | None = None,
+) -> Array:
+    """Root-mean-square normalization: layer normalization without a mean and without a shift.
+
+    Parameters
+    ----------
+    x : ndarray of float16, float32 or float64
+        Its last axes have the shape `normalized_shape`.
+    normalized_shape : tuple of int
+        Shape of the last axes, over which each sample is normalized.
+    weight : ndarray of shape `normalized_shape` or None
+        Scale, float32 (float64 for a float64 input).
+    eps : float or None
+        Added to the mean square, greater than 0; None for the distance from 1 to the next number
+        of float32 (of float64 for a float64 input).
+
+    Returns
+    -------
+    ndarray of the shape and dtype of `x`
+        Output.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a dtype or shape does not fit, or `eps` is not positive.
+
+    Notes
+    -----
+    Zhang & Sennrich (2019), "Root Mean Square Layer Normalization", eq. 4. Built in the chapter
+    "Layer and group normalization".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rms_norm(np.array([[3.0, 4.0], [-30.0, 40.0]]), (2,)).round(4)
+    array([[ 0.8485,  1.1314],
+           [-0.8485,  1.1314]])
+    """
+    return rms_norm_forward(x, normalized_shape, weight, eps)[0]
 
 
 # Normalization over groups of channels -----------------------------------------------------

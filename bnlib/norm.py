@@ -33,6 +33,7 @@ __all__ = [
     "BatchNorm3d",
     "GroupNorm",
     "LayerNorm",
+    "RMSNorm",
     "SyncBatchNorm",
 ]
 
@@ -48,13 +49,13 @@ class _Norm(Layer):
     }
     _fixed: ClassVar[tuple[str, ...]] = ("dtype",)
 
-    eps: float
+    eps: Any
     dtype: Any
 
     def __init__(
         self,
         shape: tuple[int, ...],
-        eps: float,
+        eps: float | None,
         affine: bool,
         bias: bool,
         dtype: DType,
@@ -522,6 +523,91 @@ class LayerNorm(_Norm):
         y, self.cache = F.layer_norm_forward(
             x, self.normalized_shape, *self.affine_data(), self.eps
         )
+        return y
+
+
+def _eps_or_none(call: str, name: str, value: Any) -> float | None:
+    """Return what is added to the mean square, which may be left to the dtype."""
+    return None if value is None else check_number(call, name, value, above=0)
+
+
+class RMSNorm(_Norm):
+    """Root-mean-square normalization: each sample divided by the root mean square of its last axes.
+
+    Parameters
+    ----------
+    normalized_shape : int or tuple of int
+        Shape of the axes to normalize over, the last ones of the input.
+    eps : float or None
+        Added to the mean square; None for the distance from 1 to the next number of the dtype.
+    elementwise_affine : bool
+        Whether to learn a scale for each element. There is no shift.
+    dtype : dtype
+        Of the parameter: float32, the default (for float16 and float32 inputs), or float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments out of range; in a call, as `bnlib.functional.rms_norm`.
+
+    Notes
+    -----
+    Zhang & Sennrich (2019). Built in the chapter "Layer and group normalization".
+
+    Examples
+    --------
+    >>> RMSNorm(2)(np.array([[3, 4], [-30, 40]], dtype=np.float32)).round(3)
+    array([[ 0.849,  1.131],
+           [-0.849,  1.131]], dtype=float32)
+    """
+
+    gradients = staticmethod(lambda dy, cache: (*F.rms_norm_backward(dy, cache), None))
+    _settings: ClassVar = {
+        **_Norm._settings,
+        "normalized_shape": _last_axes,
+        "eps": _eps_or_none,
+    }
+    normalized_shape: Any
+
+    def __init__(
+        self,
+        normalized_shape: int | tuple[int, ...],
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        *,
+        dtype: DType = None,
+    ):
+        check_bool("RMSNorm", "elementwise_affine", elementwise_affine)
+        self.normalized_shape = normalized_shape
+        super().__init__(self.normalized_shape, eps, elementwise_affine, False, dtype)
+
+    def extra_repr(self) -> str:
+        """Return the arguments that `repr` shows.
+
+        Returns
+        -------
+        str
+            As in a call.
+        """
+        affine = self.weight is not None
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={affine}"
+
+    def forward(self, x: Array) -> Array:
+        """Normalize each sample.
+
+        Parameters
+        ----------
+        x : ndarray
+            Input, whose last axes have the shape `normalized_shape`.
+
+        Returns
+        -------
+        ndarray
+            Output, in the shape and dtype of `x`.
+        """
+        check_norm_input("RMSNorm", x, self.dtype)
+        weight, _ = self.affine_data()
+        y, self.cache = F.rms_norm_forward(x, self.normalized_shape, weight, self.eps)
         return y
 
 

@@ -164,6 +164,24 @@ NORMS = [
         ),
     ),
     Norm(
+        function="rms_norm",
+        cases=last_axes(),
+        rows=lambda x, setting: x.reshape(-1, math.prod(setting["normalized_shape"])),
+        parameters=lambda shape, setting: setting["normalized_shape"],
+        layers=dict.fromkeys((2, 3, 4, 5), "RMSNorm"),
+        arguments=lambda shape, setting: (setting["normalized_shape"],),
+        options=st.fixed_dictionaries(
+            {"eps": epsilons | st.none(), "elementwise_affine": flags}
+        ),
+        setting={"normalized_shape": (6,)},
+        affine=("weight",),
+        centered=False,
+        refused=(
+            ("x=f32(4, 2)", "x with last axes (6,), got shape (4, 2)"),
+            ("normalized_shape=6", "normalized_shape as a tuple of ints, got 6"),
+        ),
+    ),
+    Norm(
         function="group_norm",
         cases=groups(),
         rows=lambda x, setting: x.reshape(len(x) * setting["num_groups"], -1),
