@@ -52,9 +52,10 @@ class Norm(NamedTuple):
     layers: dict[int, str]
     arguments: Callable[[tuple[int, ...], dict[str, Any]], tuple[Any, ...]]
     options: st.SearchStrategy[dict[str, Any]]  # of the layers
-    setting: dict[str, Any]  # for an input of shape (4, 6)
+    setting: dict[str, Any]  # for an input of the shape below
     affine: tuple[str, ...] = ("weight", "bias")
     centered: bool = True
+    shape: tuple[int, ...] = (4, 6)  # of an input: six channels, or features
     # Bad arguments besides those that all refuse, each with the error and its message.
     refused: tuple[tuple[str, str], ...] = ()
 
@@ -222,10 +223,12 @@ LAYERS = {
     "Flatten()": (4, 3, 2),
 }
 LAYERS |= {
-    repr(getattr(bnlib, norm.layers[rank])(*norm.arguments(shape, norm.setting))): shape
+    repr(
+        getattr(bnlib, norm.layers[len(shape)])(*norm.arguments(shape, norm.setting))
+    ): shape
     for norm in NORMS
-    for rank, shape in ((2, (4, 6)), (4, (2, 6, 2, 3)), (5, (2, 6, 2, 1, 3)))
-    if rank in norm.layers and (rank == 2 or norm.parameters is of_channels)
+    for shape in (norm.shape, (2, 6, 2, 3), (2, 6, 2, 1, 3))
+    if shape == norm.shape or norm.parameters is of_channels
 }
 
 

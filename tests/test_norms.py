@@ -177,7 +177,7 @@ def test_defaults_are_those_of_pytorch(norm):
         assert_close(getattr(F, norm.function)(x, **setting), expected, atol=1e-12)
 
     for name in set(norm.layers.values()):
-        arguments = norm.arguments((4, 6), norm.setting)
+        arguments = norm.arguments(norm.shape, norm.setting)
         ours, theirs = (getattr(lib, name)(*arguments) for lib in (bnlib, torch.nn))
         assert list(ours.state_dict()) == list(theirs.state_dict())
         for key, value in theirs.state_dict().items():
@@ -219,6 +219,8 @@ def test_gradients_are_those_of_differences(norm, data, seed):
 @pytest.mark.parametrize("offset", [0, 1, 1e2, 1e4, 1e6])
 @pytest.mark.parametrize("shape", [(4, 6, 4096), (64, 6, 4, 4), (4096, 6)], ids=str)
 def test_float32_is_right_to_round_off(norm, shape, offset):
+    if len(shape) not in norm.layers:
+        return
     offset = offset if norm.centered else 0
     rng = np.random.default_rng(len(shape))
     x = (offset + rng.standard_normal(shape)).astype(np.float32)
@@ -247,7 +249,7 @@ def test_float32_is_right_to_round_off(norm, shape, offset):
 
 @each_norm
 def test_float16_is_worked_on_in_float32(norm):
-    x, dy, arrays = problem(norm, 0, (8, 6), norm.setting, np.float16)
+    x, dy, arrays = problem(norm, 0, norm.shape, norm.setting, np.float16)
     arrays = {name: a.astype(np.float32) for name, a in arrays.items()}
     arguments = settings_of(norm, norm.setting)
     copies = {name: a.copy() for name, a in arrays.items()}
@@ -289,7 +291,7 @@ def test_an_empty_batch_gives_an_empty_output_and_changes_nothing(norm, shape, d
 @each_norm
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_what_goes_out_shares_no_memory_with_what_the_backward_needs(norm, dtype):
-    x, dy, arrays = problem(norm, 0, (8, 6), norm.setting, dtype)
+    x, dy, arrays = problem(norm, 0, norm.shape, norm.setting, dtype)
     arguments = settings_of(norm, norm.setting)
     stats = {name: a for name, a in arrays.items() if name not in norm.affine}
     for names in ((), ("weight",), ("bias",)):
@@ -306,11 +308,11 @@ def test_what_goes_out_shares_no_memory_with_what_the_backward_needs(norm, dtype
 
 @each_norm
 def test_gradients_of_a_missing_weight_and_bias_are_those_of_one_and_zero(norm):
-    x, dy, _ = problem(norm, 0, (8, 6), norm.setting, np.float64)
+    x, dy, _ = problem(norm, 0, norm.shape, norm.setting, np.float64)
     arguments = settings_of(norm, norm.setting)
     if "running" in norm.setting:
         arguments |= {"running_mean": None, "running_var": None}
-    size = norm.parameters((8, 6), norm.setting)
+    size = norm.parameters(norm.shape, norm.setting)
     both = {"weight": np.ones(size), "bias": np.zeros(size)}
     both = {name: both[name] for name in norm.affine}
     plain, with_both = (
@@ -323,7 +325,7 @@ def test_gradients_of_a_missing_weight_and_bias_are_those_of_one_and_zero(norm):
 
 @each_norm
 def test_nan_stays_among_those_that_share_its_mean(norm):
-    x, _, arrays = problem(norm, 0, (8, 6), norm.setting, np.float32)
+    x, _, arrays = problem(norm, 0, norm.shape, norm.setting, np.float32)
     arguments = settings_of(norm, norm.setting)
     x[2, 1] = np.nan
     with np.errstate(invalid="ignore"):
@@ -374,8 +376,8 @@ BAD = [
 @pytest.mark.filterwarnings("ignore:the matrix subclass")
 @pytest.mark.parametrize(("norm", "changes", "message"), BAD)
 def test_bad_arguments_are_refused_and_change_nothing(norm, changes, message):
-    _, _, arrays = problem(norm, 0, (4, 6), norm.setting, np.float32)
-    good = {"x": f32(4, 6), **arrays, **settings_of(norm, norm.setting)}
+    _, _, arrays = problem(norm, 0, norm.shape, norm.setting, np.float32)
+    good = {"x": f32(*norm.shape), **arrays, **settings_of(norm, norm.setting)}
     arguments = {**good, **eval(f"dict({changes})", dict(NAMES))}
     before = fingerprint(*(a for a in good.values() if isinstance(a, np.ndarray)))
     for function in (norm.function, f"{norm.function}_forward"):
@@ -389,7 +391,7 @@ def test_bad_arguments_are_refused_and_change_nothing(norm, changes, message):
 
 @each_norm
 def test_a_backward_refuses_the_cache_and_the_gradient_of_another(norm):
-    x, dy, arrays = problem(norm, 0, (4, 6), norm.setting, np.float64)
+    x, dy, arrays = problem(norm, 0, norm.shape, norm.setting, np.float64)
     arguments = settings_of(norm, norm.setting)
     _, cache = getattr(F, f"{norm.function}_forward")(x, **arrays, **arguments)
     call = f"{norm.function}_backward"
