@@ -157,7 +157,7 @@ def test_layer_over_several_steps_is_pytorchs(norm, data, seed, dtype, steps):
 @each_norm
 def test_defaults_are_those_of_pytorch(norm):
     x = 1e-3 * np.random.default_rng(0).standard_normal(
-        (4, 6)
+        norm.shape
     )  # so small that eps shows
     setting = {
         k: v for k, v in norm.setting.items() if k not in ("training", "running")
