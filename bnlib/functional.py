@@ -15,6 +15,7 @@ import numpy as np
 from bnlib import convolution, kernels, normalize, ops
 from bnlib._checks import (
     check_batch_norm,
+    check_bool,
     check_cache,
     check_channel_norm,
     check_floats,
@@ -23,6 +24,8 @@ from bnlib._checks import (
     check_int,
     check_last_axes,
     check_memory,
+    check_number,
+    check_running,
     compute_dtype,
 )
 from bnlib._types import AllReduce, Array
@@ -33,11 +36,14 @@ from bnlib.normalize import (
     NormCache,
     normalize_backward,
     normalize_forward,
+    update_running,
 )
 from bnlib.ops import *  # noqa: F403
+from bnlib.ops import per_channel
 
 __all__ = [
     "GroupNormCache",
+    "InstanceNormCache",
     "LayerNormCache",
     "RMSNormCache",
     "batch_norm",
@@ -46,6 +52,9 @@ __all__ = [
     "group_norm",
     "group_norm_backward",
     "group_norm_forward",
+    "instance_norm",
+    "instance_norm_backward",
+    "instance_norm_forward",
     "layer_norm",
     "layer_norm_backward",
     "layer_norm_forward",
@@ -617,3 +626,152 @@ def group_norm(
     array([[-1.,  1., -1.,  1.]])
     """
     return group_norm_forward(x, num_groups, weight, bias, eps)[0]
+
+
+class InstanceNormCache(NormCache):
+    """The cache of instance normalization."""
+
+    __slots__ = ()
+
+
+def instance_norm_forward(
+    x: Array,
+    running_mean: Array | None = None,
+    running_var: Array | None = None,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> tuple[Array, InstanceNormCache]:
+    """Normalize each channel of each sample over space; keep what the backward needs.
+
+    Parameters
+    ----------
+    x, running_mean, running_var, weight, bias : see `instance_norm`
+        As there, with its errors. `weight` must not change before the backward, which needs it,
+        and is not copied.
+    use_input_stats, momentum, eps : see `instance_norm`
+        As there.
+
+    Returns
+    -------
+    y : ndarray of shape (N, C, ...)
+        Output, in the dtype of `x`.
+    cache : InstanceNormCache
+        For `instance_norm_backward`.
+    """
+    call = "instance_norm"
+    eps = check_channel_norm(call, x, weight, bias, eps)
+    own = check_bool(call, "use_input_stats", use_input_stats)
+    check_running(call, x, running_mean, running_var, own, weight=weight, bias=bias)
+    momentum = check_number(call, "momentum", momentum, low=0, high=1)
+    m = math.prod(x.shape[2:])  # values that share one mean
+    if own and m == 1:
+        raise ValueError(
+            f"{call}: expected more than 1 value per channel and sample, got shape {x.shape}"
+        )
+    if not own and running_mean is None:
+        raise ValueError(
+            f"{call}: expected running_mean and running_var when not use_input_stats"
+        )
+    space = tuple(range(2, x.ndim))
+    if own:
+        mean, var = moments(x, space)
+    else:
+        mean, var = per_channel(running_mean, x), per_channel(running_var, x)
+    gamma, beta = per_channel(weight, x), per_channel(bias, x)
+    y, x_hat, invstd = normalize_forward(x, mean, var, gamma, beta, eps)
+    if own and running_mean is not None and running_var is not None and x.size > 0:
+        mean, var = mean.mean(0).ravel(), var.mean(0).ravel()
+        update_running(running_mean, running_var, mean, var, m, momentum)
+    return y, InstanceNormCache(
+        x_hat=x_hat,
+        invstd=invstd,
+        weight=gamma,
+        axes=space if own else None,
+        shared=(0, *space),
+        shape=x.shape,
+        parameters=x.shape[1:2],
+        dtype=x.dtype,
+    )
+
+
+def instance_norm_backward(
+    dy: Array, cache: InstanceNormCache
+) -> tuple[Array, Array, Array]:
+    """Return the gradients of an instance normalization.
+
+    Parameters
+    ----------
+    dy : ndarray of the shape and dtype of the output
+        Gradient of the loss with respect to it.
+    cache : InstanceNormCache
+        From `instance_norm_forward`.
+
+    Returns
+    -------
+    dx : ndarray
+        Gradient with respect to `x`, in its shape and dtype.
+    dweight, dbias : ndarray
+        Gradients with respect to `weight` and `bias`, as `batch_norm_backward`.
+    """
+    return backward("instance_norm_backward", InstanceNormCache, dy, cache)
+
+
+def instance_norm(
+    x: Array,
+    running_mean: Array | None = None,
+    running_var: Array | None = None,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Array:
+    """Instance normalization: each channel of each sample over space.
+
+    Parameters
+    ----------
+    x : ndarray of shape (N, C, ...), float16, float32 or float64
+        Input.
+    running_mean, running_var : ndarray of shape (C,) or None
+        Running statistics, float32 (float64 for a float64 input). With `use_input_stats` they move
+        towards the means, over the samples, of their means and unbiased variances; else they
+        normalize.
+    weight, bias : ndarray of shape (C,) or None
+        Scale and shift, dtype as the running statistics.
+    use_input_stats : bool
+        Whether to normalize with the statistics of each sample.
+    momentum : float
+        Weight of the new batch in the running statistics, from 0 to 1.
+    eps : float
+        Added to the variance, greater than 0.
+
+    Returns
+    -------
+    ndarray of shape (N, C, ...)
+        Output, in the dtype of `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a dtype or shape does not fit, a setting is out of range, there is only one value per
+        channel and sample, or running statistics are missing where they normalize.
+
+    Notes
+    -----
+    Ulyanov, Vedaldi & Lempitsky (2016), "Instance Normalization: The Missing Ingredient for Fast
+    Stylization". Built in the chapter "Layer and group normalization".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> instance_norm(np.array([[[1.0, 3.0], [10.0, 30.0]]])).round(4)
+    array([[[-1.,  1.],
+            [-1.,  1.]]])
+    """
+    y, _ = instance_norm_forward(
+        x, running_mean, running_var, weight, bias, use_input_stats, momentum, eps
+    )
+    return y

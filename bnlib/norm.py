@@ -32,6 +32,9 @@ __all__ = [
     "BatchNorm2d",
     "BatchNorm3d",
     "GroupNorm",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
     "LayerNorm",
     "RMSNorm",
     "SyncBatchNorm",
@@ -702,3 +705,121 @@ class GroupNorm(_Norm):
             x, self.num_groups, *self.affine_data(), self.eps
         )
         return y
+
+
+class _InstanceNorm(_Tracking):
+    """Instance normalization of an input with one of `ranks` axes."""
+
+    gradients = staticmethod(F.instance_norm_backward)
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        *,
+        bias: bool = True,
+        dtype: DType = None,
+    ):
+        super().__init__(
+            num_features, eps, momentum, affine, track_running_stats, bias, dtype
+        )
+
+    def forward(self, x: Array) -> Array:
+        """Normalize each channel of each sample; with running statistics, not in evaluation.
+
+        Parameters
+        ----------
+        x : ndarray of shape (N, C, ...)
+            Input.
+
+        Returns
+        -------
+        ndarray of shape (N, C, ...)
+            Output, in the dtype of `x`.
+        """
+        check_norm_input(type(self).__name__, x, self.dtype)
+        check_channels(type(self).__name__, x, self.num_features, self.ranks)
+        y, self.cache = F.instance_norm_forward(
+            x,
+            self.running_mean,
+            self.running_var,
+            *self.affine_data(),
+            self.training or not self.track_running_stats,
+            0 if self.momentum is None else self.momentum,  # as PyTorch
+            self.eps,
+        )
+        return y
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """Instance normalization of sequences, (N, C, L): each channel of each sample.
+
+    Parameters
+    ----------
+    num_features : int
+        Number of channels C.
+    eps : float
+        Added to the variance.
+    momentum : float or None
+        Weight of the new batch in the running statistics; None for 0, as in PyTorch.
+    affine : bool
+        Whether to learn a scale γ (`weight`) and a shift β (`bias`).
+    track_running_stats : bool
+        Whether to keep running statistics, which normalize in evaluation. Nothing counts batches:
+        `num_batches_tracked` stays 0, as in PyTorch.
+    bias : bool
+        Whether to learn a shift, if `affine`.
+    dtype : dtype
+        Of parameters and statistics: float32, the default (for float16 and float32 inputs), or
+        float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        In the constructor, for arguments out of range; in a call, as
+        `bnlib.functional.instance_norm`, and for an input of another rank or number of channels.
+
+    Notes
+    -----
+    Ulyanov, Vedaldi & Lempitsky (2016). Built in the chapter "Layer and group normalization".
+
+    Examples
+    --------
+    >>> InstanceNorm1d(1)(np.array([[[1, 3]], [[10, 30]]], dtype=np.float32)).round(3)
+    array([[[-1.,  1.]],
+    <BLANKLINE>
+           [[-1.,  1.]]], dtype=float32)
+    """
+
+    ranks = (3,)
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """Instance normalization of images, (N, C, H, W).
+
+    Parameters, attributes and errors are those of `InstanceNorm1d`.
+
+    Parameters
+    ----------
+    num_features, eps, momentum, affine, track_running_stats, bias, dtype : see `InstanceNorm1d`
+        As there.
+    """
+
+    ranks = (4,)
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """Instance normalization of volumes or videos, (N, C, D, H, W).
+
+    Parameters, attributes and errors are those of `InstanceNorm1d`.
+
+    Parameters
+    ----------
+    num_features, eps, momentum, affine, track_running_stats, bias, dtype : see `InstanceNorm1d`
+        As there.
+    """
+
+    ranks = (5,)

@@ -202,6 +202,44 @@ NORMS = [
             ("num_groups=True", "num_groups to be an int, got bool"),
         ),
     ),
+    Norm(
+        function="instance_norm",
+        cases=with_setting(
+            wider(ranks=(3, 4, 5)),
+            use_input_stats=flags,
+            running=flags,
+            momentum=momenta,
+        ).filter(lambda case: case[1]["use_input_stats"] or case[1]["running"]),
+        rows=lambda x, setting: x.reshape(x.shape[0] * x.shape[1], -1),
+        parameters=of_channels,
+        layers={3: "InstanceNorm1d", 4: "InstanceNorm2d", 5: "InstanceNorm3d"},
+        arguments=lambda shape, setting: shape[1:2],
+        options=st.fixed_dictionaries(
+            {
+                "eps": epsilons,
+                "momentum": momenta | st.none(),
+                "affine": flags,
+                "track_running_stats": flags,
+                "bias": flags,
+            }
+        ),
+        setting={"running": True},
+        shape=(4, 6, 5),
+        refused=(
+            ("x=f32(6)", "x with at least 2 axes (N, C, ...), got (6,)"),
+            ("x=f32(4, 6)", "more than 1 value per channel and sample"),
+            ("x=f32(4, 6, 1)", "more than 1 value per channel and sample"),
+            ("running_mean=None", "running_mean and running_var both or neither"),
+            ("running_var=f32(5)", "running_var of shape (6,), got (5,)"),
+            ("running_mean=locked(f32(6))", "running_mean to be writeable"),
+            (
+                "running_mean=None, running_var=None, use_input_stats=False",
+                "running_mean and running_var when not use_input_stats",
+            ),
+            ("use_input_stats=1", "use_input_stats to be True or False, got int 1"),
+            ("momentum=None", "momentum to be a number, got NoneType"),
+        ),
+    ),
 ]
 
 # Layers, as `repr` shows them, each with the shape of an input that it takes. Losses apart.
