@@ -212,13 +212,15 @@ def check_shape(call: str, name: str, a: Array, shape: Sequence[int]) -> None:
         )
 
 
-def check_same_dtype(call: str, x: Array, name: str, a: Any) -> None:
-    """Raise TypeError unless the array `a` has the dtype of `x`."""
+def check_same_dtype(
+    call: str, x: Array, name: str, a: Any, other: str = "x"
+) -> None:
+    """Raise TypeError unless the array `a` has the dtype of `x`, whose name is `other`."""
     check_floats(call, name, a)
     if a.dtype != x.dtype:
         raise TypeError(
-            f"{call}: x is {x.dtype}, {name} {a.dtype}: expected one dtype, "
-            f"use x.astype(np.{a.dtype})"
+            f"{call}: {other} is {x.dtype}, {name} {a.dtype}: expected one dtype, "
+            f"use {other}.astype(np.{a.dtype})"
         )
 
 

@@ -89,7 +89,7 @@ def fold_bn_weights(
     optional = {"bias": bias, "bn_weight": bn_weight, "bn_bias": bn_bias}
     vectors |= {name: a for name, a in optional.items() if a is not None}
     for name, vector in vectors.items():
-        check_same_dtype(call, weight, name, vector)
+        check_same_dtype(call, weight, name, vector, "weight")
         check_shape(call, name, vector, weight.shape[:1])
     eps = check_number(call, "eps", eps, above=0)
     scale = 1 / np.sqrt(np.float64(running_var) + eps)

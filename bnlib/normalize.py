@@ -112,7 +112,9 @@ def normalize_forward(
     -----
     Ioffe & Szegedy (2015), Algorithm 1. Derived in the chapter "Forward".
     """
-    invstd = (1 / np.sqrt(var + eps)).astype(compute_dtype(x.dtype))
+    dtype = compute_dtype(x.dtype)
+    # No infinity from a tiny eps: 0 · ∞ would be NaN where values do not vary.
+    invstd = np.minimum(1 / np.sqrt(var + eps), np.finfo(dtype).max).astype(dtype)
     x_hat = center(x, mean) * invstd
     y = x_hat
     if weight is not None:

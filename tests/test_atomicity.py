@@ -206,7 +206,7 @@ def test_an_interrupted_forward_changes_nothing(network, under):
         return act, twin
 
     for _, twin in interrupts(make):
-        with pytest.raises(ValueError, match="expected a forward call first$"):
+        with pytest.raises(ValueError, match=r"expected a forward call first$"):
             twin.backward(x)
 
 
@@ -289,7 +289,7 @@ def test_an_interrupted_loss(loss, target):
         return lambda: twin(x, target), twin
 
     for _, twin in interrupts(forward):
-        with pytest.raises(ValueError, match="expected a forward call first$"):
+        with pytest.raises(ValueError, match=r"expected a forward call first$"):
             twin.backward()
 
     def backward():
@@ -462,7 +462,7 @@ def test_who_goes_on_after_an_error_finds_what_it_holds_unchanged(name):
     before = everything(child)
     with np.errstate(over="raise"):
         y = net(x)
-    assert (y is net[1].caught and False) or everything(child) == before
+    assert everything(child) == before
     assert_close(y, x)
     assert type(net[1].caught) in (ValueError, FloatingPointError)
     with pytest.raises(ValueError, match="expected a forward call first"):

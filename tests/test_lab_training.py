@@ -221,6 +221,12 @@ def test_gradients_do_not_pile_up_over_steps():
         np.testing.assert_allclose(two.grad, one.grad, rtol=0, atol=1e-12)
 
 
+def test_integers_of_numpy_will_do():
+    _, history = run(steps=np.int8(127), batch_size=np.int16(20))
+    assert len(history.loss) == 127
+    np.testing.assert_array_equal(history.loss, run(steps=127)[1].loss)
+
+
 def test_one_seed_gives_one_run():
     (a, first), (b, second) = run(), run()
     np.testing.assert_array_equal(first.loss, second.loss)

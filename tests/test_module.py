@@ -131,6 +131,7 @@ def test_gradients_gather_until_they_are_zeroed():
     net(x)
     net.backward(dy)
     once = [g.copy() for g in gradients]
+    net(x)
     net.backward(dy)
     for gradient, first, parameter in zip(
         gradients, once, net.parameters(), strict=True
@@ -156,7 +157,9 @@ def test_sequential_is_a_chain():
         rng.standard_normal(shape).astype(np.float32) for shape in ((2, 3), (2, 4))
     )
     assert_close(net(x), b(a(x)))
-    assert_close(net.backward(dy), a.backward(b.backward(dy)))
+    dx = a.backward(b.backward(dy))
+    net(x)
+    assert_close(net.backward(dy), dx)
     empty = Sequential()
     assert len(empty) == 0
     assert empty(x) is x
@@ -182,7 +185,8 @@ def test_a_module_finds_what_its_attributes_are():
     assert names == ["scale", *inner]
     stats = [f"inner.1.{name}" for name in bnlib.BatchNorm1d.buffer_names]
     assert list(net.state_dict()) == ["scale", "count", *inner, *stats]
-    assert [name for name, _ in net.children()] == ["inner"]
+    assert [name for name, _ in net.named_children()] == ["inner"]
+    assert list(net.children()) == [net.inner]
     assert list(net.modules()) == [net, net.inner, *net.inner]
     bn = net.inner[1]
     expected = [net.count, bn.running_mean, bn.running_var, bn.num_batches_tracked]

@@ -8,7 +8,7 @@ from helpers import LAYOUTS, assert_close, fingerprint, laid_out
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnlib.moments import center, merge_moments, moments
+from bnlib.moments import center, merge_moments, moments, reduce_moments
 
 
 def exact_moments(values):
@@ -198,11 +198,78 @@ def test_merge_against_fractions(count_a, count_b, mean_a, mean_b):
     assert var == pytest.approx(float(square - exact_mean**2), rel=1e-13)
 
 
-@pytest.mark.parametrize("counts", [(0, 0), (-1, 3), (3, -1), (-1, 0)])
-def test_merge_refuses_impossible_counts(counts):
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ((0, 0), "at least one value, got two counts of 0"),
+        ((-1, 3), "count_a >= 0, got -1"),
+        ((3, -1), "count_b >= 0, got -1"),
+    ],
+)
+def test_merge_refuses_impossible_counts(counts, message):
     zero = np.zeros(2)
     a, b = counts
-    with pytest.raises(
-        ValueError, match=f"merge_moments: expected counts .* got {a} and {b}"
-    ):
+    with pytest.raises(ValueError, match=f"^merge_moments: expected {message}"):
         merge_moments(a, zero, zero, b, zero, zero)
+
+
+@pytest.mark.parametrize("axes", [2, -3, (0, 2), "0", None, 0.0, [0], True])
+def test_axes_that_are_not_there(axes):
+    with pytest.raises(ValueError, match=r"^moments: expected axes of an array with 2"):
+        moments(np.ones((3, 2)), axes)
+
+
+@given(columns)
+def test_reduced_moments_are_those_of_all_values(case):
+    n, seed, offset, *cuts = case
+    x = offset + np.random.default_rng(seed).standard_normal((n, 3))
+    parts = np.split(x, sorted(cuts))  # of three workers; some may have nothing
+    own = [(len(part), *moments(part, 0)) for part in parts]
+    # First round: counts and sums. Second round: squares about the common mean.
+    counts = sum(
+        np.array([m, *(m * mean.ravel() if m else np.zeros(3))]) for m, mean, _ in own
+    )
+    common = counts[1:] / counts[0]
+    squares = sum(
+        m * (var + (mean - common) ** 2).ravel() if m else np.zeros(3)
+        for m, mean, var in own
+    )
+    for m, mean, var in own:
+        sums = iter([counts, squares])
+        count, mean, var = reduce_moments(
+            m, mean, var, lambda vector, sums=sums: next(sums)
+        )
+        right_mean, right_var = moments(x, 0)
+        assert count == n
+        assert_close(mean, right_mean, rtol=1e-13, atol=1e-13)
+        assert_close(var, right_var, rtol=1e-11, atol=abs(offset) * 1e-14)
+
+
+@pytest.mark.parametrize(
+    ("total", "message"),
+    [
+        (lambda v: None, "to be a NumPy array, got NoneType"),
+        (lambda v: v.tolist(), "to be a NumPy array, got list"),
+        (lambda v: v.astype(np.float32), "to return float64, got float32"),
+        (lambda v: v[1:], r"of shape \(3,\), got \(2,\)"),
+        (lambda v: v.sum(), "to be a NumPy array, got float64"),
+    ],
+)
+def test_what_all_reduce_returns_is_checked(total, message):
+    mean, var = moments(np.ones((4, 2)), 0)
+    with pytest.raises(
+        (TypeError, ValueError),
+        match=f"^reduce_moments: expected .*all_reduce.*{message}",
+    ):
+        reduce_moments(4, mean, var, total)
+
+
+def test_all_reduce_may_write_into_its_vector():
+    def twice(vector):
+        vector *= 2
+        return vector
+
+    mean, var = moments(np.array([[1.0], [3.0]]), 0)
+    before = fingerprint(mean, var)
+    assert reduce_moments(2, mean, var, twice)[0] == 4
+    assert fingerprint(mean, var) == before

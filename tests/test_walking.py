@@ -557,9 +557,9 @@ def test_a_sequential_is_named_sliced_and_replaced_as_pytorchs():
 @pytest.mark.parametrize("i", [4, -5, 10**30])
 def test_a_position_that_is_not_there(i):
     net = Sequential(*block(), *block())
-    with pytest.raises(IndexError, match="^Sequential: expected a position below 4"):
+    with pytest.raises(IndexError, match=r"^Sequential: expected a position below 4"):
         net[i]
-    with pytest.raises(IndexError, match="^Sequential: expected a position below 4"):
+    with pytest.raises(IndexError, match=r"^Sequential: expected a position below 4"):
         net[i] = ReLU()
 
 
@@ -567,7 +567,7 @@ def test_a_position_that_is_not_there(i):
     "name", ["", "a.b", "forward", "training", "cache", "_layers", "_cache", 3, None]
 )
 def test_a_name_that_would_hide_something_is_refused(name):
-    with pytest.raises(ValueError, match="^Sequential: expected another name"):
+    with pytest.raises(ValueError, match=r"^Sequential: expected another name"):
         Sequential({name: ReLU()})
 
 
@@ -578,7 +578,7 @@ def test_a_layer_can_only_take_the_place_of_one():
     with pytest.raises(AttributeError, match="Sequential has no attribute or layer"):
         _ = net.more
     for bad in (None, 3, ReLU):
-        with pytest.raises(TypeError, match="^Sequential: expected modules, got"):
+        with pytest.raises(TypeError, match=r"^Sequential: expected modules, got"):
             net[0] = bad
     assert type(net[0]) is ReLU
 
@@ -628,7 +628,7 @@ def test_strict_and_the_report():
     net = Sequential(Conv2d(1, 2, 1), BatchNorm2d(2), Flatten())
     state = {"0.weight": net[0].weight.data + 1, "more": np.ones(2)}
     missing = [name for name in net.state_dict() if name != "0.weight"]
-    with pytest.raises(KeyError, match="missing .*1.running_var.* unexpected .*more"):
+    with pytest.raises(KeyError, match=r"missing .*1.running_var.* unexpected .*more"):
         net.load_state_dict(state)
     report = net.load_state_dict(state, strict=False)
     assert report.missing_keys == missing

@@ -24,14 +24,6 @@ def check_kind(call: str, name: str, value: Any, kind: type) -> None:
         )
 
 
-def check_call(call: str, name: str, value: Any, optional: bool = False) -> None:
-    """Raise TypeError unless `value` can be called, or is None where it is optional."""
-    if not callable(value) and not (optional and value is None):
-        raise TypeError(
-            f"{call}: expected {name} to be a function, got {type(value).__name__}"
-        )
-
-
 def check_path(call: str, name: str, value: Any) -> None:
     """Raise TypeError unless `value` is the path of a file or folder."""
     if not isinstance(value, (str, os.PathLike)):
@@ -63,9 +55,7 @@ def check_strings(call: str, name: str, values: Any, count: int) -> list[str]:
 def check_rates(call: str, name: str, values: Any, one: str) -> list[float]:
     """Return learning rates as a list; raise unless there is `one`, and each is from 0 on."""
     rates = check_items(call, name, values)
-    for rate in rates:
-        check_number(call, one, rate, low=0)
-    return rates
+    return [check_number(call, one, rate, low=0) for rate in rates]
 
 
 def check_limits(call: str, name: str, value: Any) -> tuple[float, float]:

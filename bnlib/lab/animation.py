@@ -12,9 +12,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from bnlib._checks import check_int
+from bnlib._checks import check_function, check_int
 
-from ._checks import check_call, check_items, check_kind
+from ._checks import check_items, check_kind
 
 __all__ = ["animate"]
 
@@ -109,12 +109,12 @@ def animate(
     from IPython import display
 
     check_kind("animate", "figure", figure, Figure)
-    check_call("animate", "draw", draw)
+    check_function("animate", "draw", draw)
     names = [str(name) for name in check_items("animate", "names", names, empty=True)]
     for name, text in (("alt", alt), ("label", label)):
         check_kind("animate", name, text, str)
-    check_int("animate", "pause", pause)
-    check_int("animate", "dpi", dpi)
+    pause = check_int("animate", "pause", pause)
+    dpi = check_int("animate", "dpi", dpi)
     if len(names) < 2 or not alt.strip():
         raise ValueError(
             f"animate: expected 2 frames or more and an alt text, got {len(names)}, {alt!r}"

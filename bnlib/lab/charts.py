@@ -79,7 +79,7 @@ def scores(
             f"scores: expected values of shape {shape}, got {values.shape}"
         )
     if best is not None:
-        check_int("scores", "best", best, low=0)
+        best = check_int("scores", "best", best, low=0)
         if best >= len(x):
             raise ValueError(f"scores: expected best < {len(x)}, got {best}")
     middle = np.median(values, axis=1)
@@ -212,7 +212,7 @@ def ridge(
     ]
     names = check_strings("ridge", "names", names, len(arrays))
     limits = check_limits("ridge", "limits", limits)
-    check_int("ridge", "bins", bins)
+    bins = check_int("ridge", "bins", bins)
     places = range(len(arrays))[::-1]
     for place, values in zip(places, arrays, strict=True):
         values = np.clip(np.ravel(values), *limits)

@@ -124,11 +124,11 @@ def digits(
     >>> np.bincount(data.y_test)
     array([2, 2, 2, 2, 2, 2, 2, 2, 2, 2])
     """
-    _check_sizes("digits", n_train, n_val, n_test, seed=seed)
+    sizes = _check_sizes("digits", n_train, n_val, n_test, seed=seed)
     folder = os.environ.get("BNLIB_MNIST")
     if folder and fonts is None:
         try:
-            return mnist(folder, n_train, n_val, n_test, seed=seed)
+            return mnist(folder, *sizes, seed=seed)
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{error}; the environment variable BNLIB_MNIST names this folder: put MNIST's "
@@ -136,7 +136,7 @@ def digits(
             ) from None
 
     draw = partial(draw_digits, fonts=check_fonts("digits", fonts))
-    return _drawn("digits", draw, (n_train, n_val, n_test), seed, DIGITS)
+    return _drawn("digits", draw, sizes, seed, DIGITS)
 
 
 def shapes(
@@ -167,8 +167,8 @@ def shapes(
     >>> data.x_train.shape, data.classes[3]
     ((20, 3, 64, 64), 'ring')
     """
-    _check_sizes("shapes", n_train, n_val, n_test, seed=seed)
-    return _drawn("shapes", draw_shapes, (n_train, n_val, n_test), seed, SHAPES)
+    sizes = _check_sizes("shapes", n_train, n_val, n_test, seed=seed)
+    return _drawn("shapes", draw_shapes, sizes, seed, SHAPES)
 
 
 def small_digits(*, seed: int = 0) -> Data:
@@ -197,7 +197,7 @@ def small_digits(*, seed: int = 0) -> Data:
     """
     from sklearn.datasets import load_digits
 
-    check_int("small_digits", "seed", seed, low=0)
+    seed = check_int("small_digits", "seed", seed, low=0)
     bunch = load_digits()
     order = np.random.default_rng(seed).permutation(len(bunch.target))
     x = (bunch.images[order, None] / 16).astype(np.float32)
@@ -318,7 +318,7 @@ def batches(
         raise ValueError(
             f"batches: expected as many labels as inputs, {len(x)}, got {len(y)}"
         )
-    check_int("batches", "batch_size", batch_size)
+    batch_size = check_int("batches", "batch_size", batch_size)
     if batch_size > len(x):
         raise ValueError(
             f"batches: expected batch_size from 1 to {len(x)}, got {batch_size}"
@@ -334,7 +334,7 @@ def batches(
 def _drawn(
     call: str,
     draw: Callable[[Array, np.random.Generator], Array],
-    sizes: tuple[int, int, int],
+    sizes: list[int],
     seed: int,
     classes: tuple[str, ...],
 ) -> Data:
@@ -352,8 +352,7 @@ def _data(parts: list[Array], classes: tuple[str, ...], source: str) -> Data:
     return Data(x_train, y_train, x_val, y_val, x_test, y_test, classes, source)
 
 
-def _check_sizes(call: str, *sizes: int, seed: int) -> None:
-    """Raise unless sizes and seed are integers from 0 on."""
-    for size in sizes:
-        check_int(call, "each split size", size, low=0)
+def _check_sizes(call: str, *sizes: int, seed: int) -> list[int]:
+    """Return sizes as ints; raise unless they and the seed are integers from 0 on."""
     check_int(call, "seed", seed, low=0)
+    return [check_int(call, "each split size", size, low=0) for size in sizes]

@@ -62,8 +62,10 @@ def norm_axes(c: int = 6, n: int = 4, hw: int = 4, groups: int = 2) -> Figure:
     ['batch norm', 'layer norm', 'group norm', 'instance norm']
     >>> plt.close(fig)
     """
-    for name, number in (("c", c), ("n", n), ("hw", hw), ("groups", groups)):
+    c, n, hw, groups = (
         check_int("norm_axes", name, number)
+        for name, number in (("c", c), ("n", n), ("hw", hw), ("groups", groups))
+    )
     if c % groups:
         raise ValueError(f"norm_axes: expected groups to divide c = {c}, got {groups}")
     # Every set holds the first example and the last channel, so that it shows on the faces.

@@ -346,7 +346,7 @@ def for_lanes(net: Sequential, x: Array, lanes: int) -> Array:
     """
     check_kind("for_lanes", "net", net, Sequential)
     check_array("for_lanes", "x", x)
-    check_int("for_lanes", "lanes", lanes)
+    lanes = check_int("for_lanes", "lanes", lanes)
     if x.ndim != 2:
         raise ValueError(f"for_lanes: expected x of shape (N, in), got {x.shape}")
     return x if isinstance(net[0], LaneLinear) else np.tile(x, lanes)
@@ -443,9 +443,9 @@ def lane_accuracy(
         argument is not what it should be.
     """
     check_kind("lane_accuracy", "net", net, Sequential)
-    check_int("lane_accuracy", "lanes", lanes)
+    lanes = check_int("lane_accuracy", "lanes", lanes)
     check_array("lane_accuracy", "x", x)
-    check_int("lane_accuracy", "batch_size", batch_size)
+    batch_size = check_int("lane_accuracy", "batch_size", batch_size)
     labels = check_labels("lane_accuracy", "y", y, len(x))
     right = np.zeros(lanes)
     with evaluating(net), np.errstate(all="ignore"):

@@ -158,12 +158,14 @@ def band(
         raise ValueError(f"band: expected runs of shape {shape}, got {runs.shape}")
     if len(check_items("band", "percent", percent)) != 2:
         raise ValueError(f"band: expected percent as a pair, got {percent}")
-    for number in percent:
+    ends = [
         check_number("band", "each of percent", number, low=0, high=100)
+        for number in percent
+    ]
     (median,) = ax.plot(
         x, np.median(runs, axis=0), label=label, color=color_of(label, color), **line
     )
-    low, high = np.percentile(runs, percent, axis=0)
+    low, high = np.percentile(runs, ends, axis=0)
     ax.fill_between(x, low, high, color=median.get_color(), alpha=0.2, linewidth=0)
     return median
 
@@ -293,7 +295,7 @@ def sheet(ax: Axes, x: Array, columns: int = 10) -> AxesImage:
     """
     check_kind("sheet", "ax", ax, Axes)
     check_array("sheet", "x", x)
-    check_int("sheet", "columns", columns)
+    columns = check_int("sheet", "columns", columns)
     if x.ndim != 4 or x.shape[1] not in (1, 3) or len(x) == 0:
         raise ValueError(f"sheet: expected x of shape (N, 1 or 3, H, W), got {x.shape}")
     n, _, height, width = x.shape

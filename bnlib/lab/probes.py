@@ -123,7 +123,7 @@ def trace(net: Sequential, x: Array, y: Array, lanes: int | None = None) -> Trac
     check_array("trace", "x", x)
     labels = check_labels("trace", "y", y, len(x) if x.ndim else 0)
     if lanes is not None:
-        check_int("trace", "lanes", lanes)
+        lanes = check_int("trace", "lanes", lanes)
     net = copy.deepcopy(net)
     net.zero_grad()
     x = x if lanes is None else for_lanes(net, x, lanes)
@@ -198,10 +198,12 @@ def percentiles(a: Array, percent: Sequence[float] = (15, 50, 85)) -> Array:
     TypeError, ValueError
         If `a` is no floating array of one of the shapes above, or a percentage is out of range.
     """
-    for number in check_items("percentiles", "percent", percent):
+    wanted = [
         check_number("percentiles", "each of percent", number, low=0, high=100)
+        for number in check_items("percentiles", "percent", percent)
+    ]
     units = _units_last("percentiles", a)
-    return np.percentile(units, percent, axis=(0, -1))
+    return np.percentile(units, wanted, axis=(0, -1))
 
 
 def rms(a: Array) -> Any:
@@ -251,7 +253,7 @@ def saturated(
         If `a` is no floating array of one of the shapes above, or a number is out of range.
     """
     low, high = check_limits("saturated", "(low, high)", (low, high))
-    check_number("saturated", "tail", tail, low=0, high=0.5)
+    tail = check_number("saturated", "tail", tail, low=0, high=0.5)
     a, margin = _units_last("saturated", a), tail * (high - low)
     return np.mean((a < low + margin) | (a > high - margin), axis=(0, -1))
 

@@ -225,8 +225,8 @@ def smooth_field(n: int, rng: np.random.Generator, spacing: int = 5) -> Array:
     TypeError, ValueError
         If a number is no integer or too small, or `rng` is not a Generator.
     """
-    check_int("smooth_field", "n", n, low=0)
-    check_int("smooth_field", "spacing", spacing)
+    n = check_int("smooth_field", "n", n, low=0)
+    spacing = check_int("smooth_field", "spacing", spacing)
     check_rng("smooth_field", rng)
     # White noise on a coarse grid, blurred by a separable Gaussian: two small matrix products.
     knots = np.arange(-spacing, SIDE + 2 * spacing, spacing)

@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from bnlib._checks import check_int, check_number, check_rng
+from bnlib._checks import check_function, check_int, check_rng
 from bnlib._types import Array
 from bnlib.module import Parameter, Sequential
 from bnlib.optim import SGD, Optimizer
 
 from ._checks import (
-    check_call,
     check_classes,
     check_items,
     check_rates,
@@ -82,7 +81,7 @@ def sweep(
     """
     nets, rngs = check_items("sweep", "nets", nets), check_items("sweep", "rngs", rngs)
     lrs = check_rates("sweep", "lrs", lrs, "lr")
-    K, every = len(nets), steps if evaluate_every is None else evaluate_every
+    K = len(nets)
     if not len(lrs) == len(rngs) == K:
         raise ValueError(
             f"sweep: expected a rate and a generator for each of {K} networks, "
@@ -90,7 +89,8 @@ def sweep(
         )
     for rng in rngs:
         check_rng("sweep", rng)
-    check_run("sweep", data, steps, batch_size, evaluate_every, probe)
+    run = data, steps, batch_size, evaluate_every, probe
+    steps, batch_size, every = check_run("sweep", *run)
     if not isinstance(optimizer, type) or not issubclass(optimizer, Optimizer):
         raise TypeError(
             f"sweep: expected optimizer to be a class such as SGD, got {optimizer!r}"
@@ -177,11 +177,12 @@ def sweep_rates(
     TypeError, ValueError
         If an argument does not fit; nothing is trained then.
     """
-    check_call("sweep_rates", "build", build)
+    check_function("sweep_rates", "build", build)
     rates = check_rates("sweep_rates", "rates", rates, "rate")
-    seeds = check_items("sweep_rates", "seeds", seeds)
-    for seed in seeds:
+    seeds = [
         check_int("sweep_rates", "each of seeds", seed, low=0)
+        for seed in check_items("sweep_rates", "seeds", seeds)
+    ]
     lanes = [(lr, *np.random.default_rng(s).spawn(2)) for lr in rates for s in seeds]
     lrs, starts, orders = zip(*lanes, strict=True)
     net, history = sweep([build(rng) for rng in starts], data, lrs, orders, **settings)
@@ -217,9 +218,7 @@ def best_rate(rates: Sequence[float], scores: Any) -> int:
         or the last: a better one may lie outside. With real MNIST (``BNLIB_MNIST``), for which the
         book's grids were not made, a line is printed instead.
     """
-    rates = check_items("best_rate", "rates", rates)
-    for rate in rates:
-        check_number("best_rate", "rate", rate, low=0)
+    rates = check_rates("best_rate", "rates", rates, "rate")
     if any(a >= b for a, b in pairwise(rates)):
         raise ValueError(f"best_rate: expected rates in rising order, got {rates}")
     shape = f"({len(rates)}, seeds)"

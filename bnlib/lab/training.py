@@ -10,13 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from bnlib._checks import check_array, check_int, check_number, check_rng
+from bnlib._checks import (
+    check_array,
+    check_function,
+    check_int,
+    check_number,
+    check_rng,
+)
 from bnlib._types import Array
 from bnlib.layers import CrossEntropyLoss
 from bnlib.module import Module, no_grad
 from bnlib.optim import Optimizer
 
-from ._checks import check_call, check_classes, check_kind, check_labels, check_split
+from ._checks import check_classes, check_kind, check_labels, check_split
 from .data import Data, batches
 
 __all__ = ["History", "accuracy", "evaluating", "fit", "progress", "steps_to"]
@@ -105,7 +111,7 @@ def accuracy(net: Module, x: Array, y: Array, *, batch_size: int = 64) -> float:
     """
     check_kind("accuracy", "net", net, Module)
     check_array("accuracy", "x", x)
-    check_int("accuracy", "batch_size", batch_size)
+    batch_size = check_int("accuracy", "batch_size", batch_size)
     labels = check_labels("accuracy", "y", y, len(x) if x.ndim else 0)
     guesses, classes = _guesses("accuracy", net, x, batch_size)
     check_classes("accuracy", "y", labels, classes)
@@ -148,7 +154,7 @@ def progress(steps: int) -> Iterator[int]:
     TypeError, ValueError
         If `steps` is no integer, or negative.
     """
-    check_int("progress", "steps", steps, low=0)
+    steps = check_int("progress", "steps", steps, low=0)
     watched = bool(os.environ.get("BNLIB_PROGRESS"))
     unless_terminal = None  # tqdm's word for: only where stderr is a terminal
     disable = False if watched else unless_terminal
@@ -172,19 +178,22 @@ def check_run(
     batch_size: Any,
     evaluate_every: Any,
     probe: Any,
-) -> None:
-    """Raise unless `fit` and `sweep` can train with these arguments."""
-    check_int(call, "steps", steps)
-    check_int(call, "batch_size", batch_size)
+) -> tuple[int, int, int]:
+    """Return steps, batch_size and evaluate_every; raise unless `fit` and `sweep` can train so."""
+    steps = check_int(call, "steps", steps)
+    batch_size = check_int(call, "batch_size", batch_size)
+    every = steps
     if evaluate_every is not None:
-        check_int(call, "evaluate_every", evaluate_every)
-    check_call(call, "probe", probe, optional=True)
+        every = check_int(call, "evaluate_every", evaluate_every)
+    if probe is not None:
+        check_function(call, "probe", probe)
     check_split(call, data, "train")
     check_split(call, data, "val")
     if batch_size > len(data.x_train):
         raise ValueError(
             f"{call}: expected batch_size from 1 to {len(data.x_train)}, got {batch_size}"
         )
+    return steps, batch_size, every
 
 
 def fit(
@@ -229,13 +238,13 @@ def fit(
     """
     check_kind("fit", "net", net, Module)
     check_kind("fit", "optimizer", optimizer, Optimizer)
-    check_run("fit", data, steps, batch_size, evaluate_every, probe)
+    run = data, steps, batch_size, evaluate_every, probe
+    steps, batch_size, every = check_run("fit", *run)
     check_rng("fit", rng)
     if not net.training:
         raise ValueError(
             "fit: expected a network in training mode; call net.train() first"
         )
-    every = steps if evaluate_every is None else evaluate_every
     epochs = (batches(data.x_train, data.y_train, batch_size, rng) for _ in count())
     criterion, seconds = CrossEntropyLoss(), 0.0
     trained, evaluated, probes = [], [], []

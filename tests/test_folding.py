@@ -1,9 +1,11 @@
-"""A folded network computes what the network in evaluation mode computes, and harms nothing."""
+"""A folded layer computes what the layer and its normalization compute, and harms nothing.
+
+Networks are walked in `test_walking.py`.
+"""
 
 import numpy as np
 import pytest
 import torch
-from bnlib.fuse import fuse, fuse_bn, fuse_bn_weights
 from helpers import assert_close, state_of, to_torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +22,7 @@ from bnlib import (
     ReLU,
     Sequential,
 )
+from bnlib.folding import fold, fold_bn, fold_bn_weights
 
 DTYPES = (np.float32, np.float64)
 # float32: the folded weights and the two ways to compute are rounded differently.
@@ -62,12 +65,12 @@ def pair(kind, rng, dtype=np.float64, biased=True, **settings):
 def test_the_folded_layer_does_what_the_two_did(kind, settings, bias, dtype):
     layer, bn, x = pair(kind, np.random.default_rng(0), dtype, bias, **settings)
     before = state_of(layer), state_of(bn)
-    fused = fuse_bn(layer, bn)
-    assert type(fused) is type(layer)
-    assert_close(fused(x), bn(layer(x)), **CLOSE[dtype])
+    folded = fold_bn(layer, bn)
+    assert type(folded) is type(layer)
+    assert_close(folded(x), bn(layer(x)), **CLOSE[dtype])
     assert (state_of(layer), state_of(bn)) == before
-    assert not fused.training
-    assert not np.shares_memory(fused.weight.data, layer.weight.data)
+    assert not folded.training
+    assert not np.shares_memory(folded.weight.data, layer.weight.data)
 
 
 @given(seed=st.integers(0, 2**32 - 1), scale=st.sampled_from([1e-3, 1.0, 1e3]))
@@ -79,7 +82,7 @@ def test_whatever_the_constants(seed, scale):
     bn.weight.data *= scale
     expected = bn(layer(x))
     size = np.abs(expected).max() + scale * np.abs(bn.weight.data).max()
-    assert_close(fuse_bn(layer, bn)(x), expected, atol=1e-10 * size)
+    assert_close(fold_bn(layer, bn)(x), expected, atol=1e-10 * size)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -93,7 +96,7 @@ def test_pytorch_folds_to_the_same_numbers(bias):
     theirs = torch.nn.utils.fusion.fuse_conv_bn_weights(
         *map(to_torch, arrays), mean, var, bn.eps, weight, shift
     )
-    ours = fuse_bn(layer, bn)
+    ours = fold_bn(layer, bn)
     for mine, other in zip((ours.weight, ours.bias), theirs, strict=True):
         assert_close(mine.data, other, rtol=1e-12, atol=1e-13)
 
@@ -117,13 +120,13 @@ def test_a_network_is_folded_whole():
         if isinstance(module, (BatchNorm1d, BatchNorm2d)):
             lived_in(module, rng)
     x, before = rng.standard_normal((5, 3, 8, 8)), state_of(net.eval())
-    fused = fuse(net)
-    kinds = [type(module).__name__ for module in fused.modules()]
+    folded = fold(net)
+    kinds = [type(module).__name__ for module in folded.modules()]
     assert not any("BatchNorm" in kind for kind in kinds)
-    assert len(fused) == len(net) - 1
-    assert not any(module.training for module in fused.modules())
-    assert_close(fused(x), net(x), rtol=1e-11, atol=1e-11)
-    for parameter in fused.parameters():
+    assert len(folded) == len(net) - 1
+    assert not any(module.training for module in folded.modules())
+    assert_close(folded(x), net(x), rtol=1e-11, atol=1e-11)
+    for parameter in folded.parameters():
         parameter.data += 1
     assert state_of(net) == before
 
@@ -166,40 +169,8 @@ def test_a_pair_that_cannot_be_folded_is_refused_and_left_alone(
 ):
     before = state_of(layer), state_of(bn)
     with pytest.raises(error, match=message):
-        fuse_bn(layer, bn)
+        fold_bn(layer, bn)
     assert (state_of(layer), state_of(bn)) == before
-
-
-def net(*layers):
-    return Sequential(*layers).eval()
-
-
-@pytest.mark.parametrize(
-    ("whole", "error", "message"),
-    [
-        (Linear(4, 3), TypeError, "expected a Sequential, got Linear"),
-        (net(BatchNorm1d(4)), ValueError, "got nothing before the BatchNorm1d at 0"),
-        (
-            net(Linear(4, 3), ReLU(), BatchNorm1d(3)),
-            ValueError,
-            "got ReLU before the BatchNorm1d at 2",
-        ),
-        (
-            net(Conv2d(4, 3, 1), BatchNorm3d(3)),
-            ValueError,
-            "got Conv2d before the BatchNorm3d at 1",
-        ),
-        (net(Linear(4, 3), BatchNorm1d(3)).train(), ValueError, "evaluation mode"),
-        (net(Linear(4, 3), BatchNorm1d(5)), ValueError, "of 3 channels, got 5"),
-    ],
-)
-def test_a_network_that_cannot_be_folded_is_refused_and_left_alone(
-    whole, error, message
-):
-    before = state_of(whole)
-    with pytest.raises(error, match=message):
-        fuse(whole)
-    assert state_of(whole) == before
 
 
 W, V = np.ones((3, 4)), np.ones(3)
@@ -213,10 +184,14 @@ W, V = np.ones((3, 4)), np.ones(3)
         ((W, None, None, V), TypeError, "running_mean to be a NumPy array"),
         ((W, None, V, None), TypeError, "running_var to be a NumPy array"),
         ((W, V[:2], V, V), ValueError, r"bias of shape \(3,\), got \(2,\)"),
-        ((W, V, V, V, V.astype("f")), TypeError, "bn_weight of dtype float64"),
+        (
+            (W, V, V, V, V.astype("f")),
+            TypeError,
+            "weight is float64, bn_weight float32",
+        ),
         ((W, V, V, V, V, V, 0), ValueError, "eps > 0"),
     ],
 )
 def test_bad_arrays_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
-        fuse_bn_weights(*arguments)
+        fold_bn_weights(*arguments)

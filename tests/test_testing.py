@@ -2,15 +2,15 @@
 
 import numpy as np
 import pytest
-from bnlib.gradcheck import (
+
+import bnlib
+from bnlib import functional as F
+from bnlib.testing import (
     GradcheckError,
     directional_derivative,
     gradcheck,
     numerical_gradient,
 )
-
-import bnlib
-from bnlib import functional as F
 
 N, C = 7, 3
 RIGHT = "right"
@@ -121,7 +121,9 @@ def test_tolerances_bound_the_difference():
 )
 def test_less_than_float64_is_refused(dtypes):
     x, gradient = (np.ones(3, dtype) for dtype in dtypes)
-    with pytest.raises(TypeError, match="gradcheck: expected float64 arrays, got"):
+    with pytest.raises(
+        TypeError, match=r"^gradcheck: expected (x|gradient) of dtype float64, got"
+    ):
         gradcheck(np.sum, x, gradient)
 
 
@@ -154,63 +156,6 @@ def test_the_step_is_the_callers():
     ) == pytest.approx(0.25)
     with pytest.raises(GradcheckError):
         gradcheck(lambda x: (x**3).sum(), np.zeros(1), np.zeros(1), step=0.5)
-
-
-def batch_norm(rank):
-    layer = getattr(bnlib, f"BatchNorm{rank}d")(3, dtype=np.float64)
-    layer.running_mean += [0.1, -0.2, 0.3]
-    layer.running_var += [0.1, -0.2, 0.3]
-    return layer
-
-
-F64 = {"dtype": np.float64}
-MODULES = {
-    "BatchNorm1d": (lambda: batch_norm(1), (5, 3)),
-    "BatchNorm1d of sequences": (lambda: batch_norm(1), (3, 3, 2)),
-    "BatchNorm2d": (lambda: batch_norm(2), (2, 3, 2, 3)),
-    "BatchNorm3d": (lambda: batch_norm(3), (2, 3, 2, 1, 2)),
-    "LayerNorm": (lambda: bnlib.LayerNorm((3, 4), **F64), (2, 3, 4)),
-    "GroupNorm": (lambda: bnlib.GroupNorm(2, 4, **F64), (2, 4, 3)),
-    "Linear": (lambda: bnlib.Linear(4, 3, **F64), (5, 4)),
-    "Conv2d": (lambda: bnlib.Conv2d(2, 3, (3, 2), (2, 1), (1, 0), **F64), (2, 2, 5, 4)),
-    "MaxPool2d": (lambda: bnlib.MaxPool2d((2, 3), (2, 1)), (2, 2, 5, 5)),
-    "ReLU": (bnlib.ReLU, (5, 4)),
-    "Sigmoid": (bnlib.Sigmoid, (5, 4)),
-    "Tanh": (bnlib.Tanh, (5, 4)),
-    "Flatten": (bnlib.Flatten, (5, 2, 2)),
-    "Sequential": (
-        lambda: bnlib.Sequential(
-            bnlib.Linear(4, 3, **F64), batch_norm(1), bnlib.Tanh()
-        ),
-        (6, 4),
-    ),
-}
-
-
-@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
-@pytest.mark.parametrize("name", MODULES)
-def test_every_module_passes(name, training):
-    make, shape = MODULES[name]
-    rng = np.random.default_rng(0)
-    module = make().train(training)
-    for parameter in module.parameters():
-        parameter.data[...] = rng.uniform(0.5, 2, parameter.data.shape)
-    x = rng.standard_normal(shape)
-    R = rng.standard_normal(module(x).shape)
-    dx = module.backward(R)
-    assert gradcheck(lambda x: (module(x) * R).sum(), x, dx)
-    assert gradcheck(lambda x: (module(x) * R).sum(), x, dx, directions=2, rng=rng)
-
-    for parameter in module.parameters():
-
-        def loss(value, parameter=parameter):
-            before = parameter.data.copy()
-            parameter.data[...] = value
-            result = (module(x) * R).sum()
-            parameter.data[...] = before
-            return result
-
-        assert gradcheck(loss, parameter.data.copy(), parameter.grad)
 
 
 def test_dropout_passes_with_its_mask_held():
