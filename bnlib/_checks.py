@@ -212,9 +212,7 @@ def check_shape(call: str, name: str, a: Array, shape: Sequence[int]) -> None:
         )
 
 
-def check_same_dtype(
-    call: str, x: Array, name: str, a: Any, other: str = "x"
-) -> None:
+def check_same_dtype(call: str, x: Array, name: str, a: Any, other: str = "x") -> None:
     """Raise TypeError unless the array `a` has the dtype of `x`, whose name is `other`."""
     check_floats(call, name, a)
     if a.dtype != x.dtype:

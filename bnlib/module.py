@@ -171,12 +171,16 @@ class _Snapshot:
         self.generators = []
         self.containers = []
         foreign = not all(module._known for module in self.modules)
-        for own, _ in self.variables:
-            for name, value in own.items():
+        for module in self.modules:
+            for name, value in vars(module).items():
                 if type(value) in CONSTANTS or name == "_cache":
                     continue
                 if isinstance(value, Parameter):
                     self.parameters.append(value)
+                    if backward or not module._known:
+                        # At nearly every backward it is 0: to look is cheaper than to copy.
+                        kept = value.grad.copy() if value.grad.any() else np.zeros(())
+                        self.arrays.append((value.grad, kept))
                 elif isinstance(value, np.ndarray):
                     if foreign or not backward:
                         self.arrays.append((value, value.copy()))
@@ -187,9 +191,7 @@ class _Snapshot:
                     self.containers.append((value, value.copy()))
         for parameter in self.parameters:
             if foreign or backward:
-                own = vars(parameter)
-                self.variables.append((own, own.copy()))
-                self.arrays.append((parameter.grad, parameter.grad.copy()))
+                self.variables.append((vars(parameter), vars(parameter).copy()))
             if foreign:
                 self.arrays.append((parameter.data, parameter.data.copy()))
 

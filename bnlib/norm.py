@@ -232,7 +232,9 @@ class _Tracking(_Norm):
         y, self.cache = forward(
             x, mean, var, *self.affine_data(), by_batch, momentum, self.eps
         )
-        if count and x.size and self.num_batches_tracked is not None:
+        # A worker counts a batch of which others have the samples; nobody counts an empty one.
+        seen = x.size or getattr(self.cache, "m", 0)
+        if count and seen and self.num_batches_tracked is not None:
             self.num_batches_tracked[...] = count
         return y
 

@@ -487,7 +487,8 @@ class SGD(Optimizer):
             return gradient, dict(state)
         velocity = gradient.copy()
         if "momentum_buffer" in state:
-            velocity += momentum * state["momentum_buffer"]
+            velocity = momentum * state["momentum_buffer"]
+            velocity += gradient
         direction = gradient + momentum * velocity if group["nesterov"] else velocity
         return direction, {"momentum_buffer": velocity}
 

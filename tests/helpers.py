@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import types
 from pathlib import Path
 
 import numpy as np
@@ -128,17 +127,6 @@ def kernel_constants(**constants):
             yield
         finally:
             blocks.walk_of.cache_clear()
-
-
-def edited(name, *edits):
-    """Return the module ``bnlib.NAME`` as it would be with some of its text replaced."""
-    source = (SOURCES / f"{name}.py").read_text(encoding="utf-8")
-    for old, new in edits:
-        assert source.count(old) >= 1, f"bnlib/{name}.py no longer holds {old!r}"
-        source = source.replace(old, new)
-    module = types.ModuleType(f"bnlib.{name}")
-    exec(compile(source, f"edited {name}.py", "exec"), vars(module))
-    return module
 
 
 def everything(*things):

@@ -106,23 +106,15 @@ WRONG = {
     "read-only": (
         lambda x: read_only(x.copy()),
         ValueError,
-        "out to be writeable and in C order",
+        "out to be writeable",
     ),
-    "fortran": (
-        np.asfortranarray,
-        ValueError,
-        "out to be writeable and in C order",
-    ),
-    "strided": (
-        lambda x: np.repeat(x, 2, axis=0)[::2],
-        ValueError,
-        "out to be writeable and in C order",
-    ),
-    "the input": (lambda x: x, ValueError, "out to share no memory with the inputs"),
+    "fortran": (np.asfortranarray, ValueError, "out in C order"),
+    "strided": (lambda x: np.repeat(x, 2, axis=0)[::2], ValueError, "out in C order"),
+    "the input": (lambda x: x, ValueError, "out to share no memory with {input}"),
     "a view": (
         lambda x: x.reshape(-1)[:].reshape(x.shape),
         ValueError,
-        "out to share no memory with the inputs",
+        "out to share no memory with {input}",
     ),
 }
 
@@ -133,7 +125,7 @@ def test_memory_that_is_none_is_refused_and_nothing_changes(wrong, dtype):
     make, error, message = WRONG[wrong]
     x, dy, vectors = arguments((4, 3, 2), dtype)
     other = np.float16 if dtype == np.float64 else np.float64
-    message = message.format(dtype=np.dtype(dtype), other=np.dtype(other))
+    names = {"dtype": np.dtype(dtype), "other": np.dtype(other)}
     y, cache = F.batch_norm_forward(x, *[v.copy() for v in vectors], True)
     for name, a, call in (
         ("batch_norm", x, lambda out: F.batch_norm(x, *vectors, True, out=out)),
@@ -151,7 +143,7 @@ def test_memory_that_is_none_is_refused_and_nothing_changes(wrong, dtype):
             lambda out: F.batch_norm_backward(dy, cache, out=out),
         ),
     ):
-        if a is cache[0] and "input" not in message:
+        if a is cache[0] and "memory with" not in message:
             continue
         if a is cache[0] and a.dtype != dtype:
             continue  # the x_hat of float16 is float32: refused for its dtype
@@ -159,7 +151,8 @@ def test_memory_that_is_none_is_refused_and_nothing_changes(wrong, dtype):
         before = fingerprint(x, dy, y, *vectors, cache[0], np.array(out))
         with pytest.raises(error) as info:
             call(out)
-        assert str(info.value) == f"{name}: expected {message}"
+        text = message.format(**names, input="dy" if a is dy else "x")
+        assert str(info.value) == f"{name}: expected {text}"
         assert before == fingerprint(x, dy, y, *vectors, cache[0], np.array(out))
 
 
@@ -217,8 +210,8 @@ def test_a_large_array_takes_little_more_than_its_results(shape, layout, threads
     x += 100  # with a pivot
     dy = laid_out(x, layout)
     y, dx = np.ones((2, *shape), np.float32)
-    # Five vectors of float64 count where there are very many channels.
-    limit = 2 * MB * threads + (40 * shape[1] if shape[1] > 10_000 else 0)
+    # Ten vectors of float64 count where there are very many channels.
+    limit = 2 * MB * threads + (80 * shape[1] if shape[1] > 10_000 else 0)
 
     def forward(training):
         stats = np.full(shape[1], 100, np.float32), np.ones(shape[1], np.float32)

@@ -15,7 +15,7 @@ from helpers import (
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bnlib import blocks, kernels, textbook
+from bnlib import blocks, kernels, normalize
 from bnlib import functional as F
 
 seeds = st.integers(0, 2**32 - 1)
@@ -44,8 +44,8 @@ def wide(a):
 def by_textbook(x, dy, mean, var, weight, bias, *settings):
     """Return y, dx, dweight, dbias and the running statistics, computed in float64."""
     x, dy, *vectors = map(wide, (x, dy, mean, var, weight, bias))
-    y, cache = textbook.batch_norm_forward(x, *vectors, *settings)
-    return y, *textbook.batch_norm_backward(dy, cache), *vectors[:2]
+    y, cache = normalize.batch_norm_forward(x, *vectors, *settings)
+    return y, *normalize.normalize_backward(dy, cache), *vectors[:2]
 
 
 def by_kernel(x, dy, mean, var, weight, bias, *settings, **options):
@@ -112,9 +112,9 @@ def test_other_dtypes_and_layouts_go_to_the_textbook(
     if dtype == np.float32 and x.flags.c_contiguous:
         assert isinstance(cache, kernels.Saved)
         return
-    right, same = textbook.batch_norm_forward(x, *again, weight, bias, training)
+    right, same = normalize.batch_norm_forward(x, *again, weight, bias, training)
     got = y, *F.batch_norm_backward(dy, cache), *stats
-    expected = right, *textbook.batch_norm_backward(dy, same), *again
+    expected = right, *normalize.normalize_backward(dy, same), *again
     assert fingerprint(*got) == fingerprint(*expected)
 
 
@@ -200,8 +200,8 @@ def test_what_is_not_finite_stays_in_its_channel(sizes, seed, shape, value, trai
     with kernel_constants(**sizes), np.errstate(all="ignore"):
         y, cache = F.batch_norm_forward(x, *stats, weight, bias, training)
         got = y, *F.batch_norm_backward(dy, cache)
-        right, same = textbook.batch_norm_forward(x, *again, weight, bias, training)
-        expected = right, *textbook.batch_norm_backward(dy, same)
+        right, same = normalize.batch_norm_forward(x, *again, weight, bias, training)
+        expected = right, *normalize.normalize_backward(dy, same)
     for ours, theirs in zip((*got, *stats), (*expected, *again), strict=True):
         assert (np.isnan(ours) == np.isnan(theirs)).all()
         np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5)
@@ -225,8 +225,8 @@ def test_a_gradient_that_is_not_finite_stays_in_its_channel(
     with kernel_constants(**sizes), np.errstate(all="ignore"):
         _, cache = F.batch_norm_forward(x, *stats, weight, bias, training)
         dx, dweight, dbias = F.batch_norm_backward(dy, cache)
-        _, same = textbook.batch_norm_forward(x, *stats, weight, bias, training)
-        right, *vectors = textbook.batch_norm_backward(dy, same)
+        _, same = normalize.batch_norm_forward(x, *stats, weight, bias, training)
+        right, *vectors = normalize.normalize_backward(dy, same)
     assert (np.isfinite(dx) == np.isfinite(right)).all()
     assert_close(dx[:, :-1], right[:, :-1], rtol=1e-4, atol=2e-5)
     for ours, theirs in zip((dweight, dbias), vectors, strict=True):
@@ -239,7 +239,7 @@ def test_an_eps_that_float32_squares_cannot_see_goes_to_the_textbook(eps):
     x = np.array([[-1e-24], [1e-24]], np.float32)
     y, cache = F.batch_norm_forward(x, None, None, training=True, eps=eps)
     assert isinstance(cache, kernels.Saved) == (eps > 1e-30)
-    right, _ = textbook.batch_norm_forward(x, None, None, training=True, eps=eps)
+    right, _ = normalize.batch_norm_forward(x, None, None, training=True, eps=eps)
     assert_close(y, right, rtol=1e-6)
 
 

@@ -494,7 +494,11 @@ def test_an_array_without_axes_gives_arrays(name):
         *((np.array([0, 1], t), False) for t in ("f4", "?", "O", "c8", "m8[s]", "S1")),
         *(([0.0, 1.0], False), ([True, False], False), ([[0], [1, 2]], False)),
         *((None, False), ("ab", False), (np.array([[0], [1]]), False), (1, False)),
-        *((np.ma.array([0, 1]), False), (np.recarray(2, int), False), ([0, 3], False)),
+        *(
+            (np.ma.array([0, 1]), False),
+            (np.zeros(2, int).view(np.recarray), False),
+            ([0, 3], False),
+        ),
         *(([0, -1], False), ([-100, -100], False), ([], False), (Odd(), False)),
         *((np.array([0, 1], ml_dtypes.int4), False), (np.array([0, 2**64 - 1]), False)),
     ],

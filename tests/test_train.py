@@ -11,45 +11,32 @@ from bnlib import optim
 STEPS = 20
 
 
-def dense(lib):
-    layers = [lib.Linear(12, 16), lib.BatchNorm1d(16), lib.ReLU()]
+def dense(lib, **dtype):
+    layers = [lib.Linear(12, 16, **dtype), lib.BatchNorm1d(16, **dtype), lib.ReLU()]
     layers += [
-        lib.Linear(16, 8, bias=False),
-        lib.BatchNorm1d(8),
+        lib.Linear(16, 8, bias=False, **dtype),
+        lib.BatchNorm1d(8, **dtype),
         lib.ReLU(),
-        lib.Linear(8, 3),
+        lib.Linear(8, 3, **dtype),
     ]
     return lib.Sequential(*layers)
 
 
-def cnn(lib):
+def cnn(lib, **dtype):
     return lib.Sequential(
-        lib.Conv2d(2, 4, 3, padding=1, bias=False),
-        lib.BatchNorm2d(4, momentum=None),
+        lib.Conv2d(2, 4, 3, padding=1, bias=False, **dtype),
+        lib.BatchNorm2d(4, momentum=None, **dtype),
         lib.ReLU(),
         lib.MaxPool2d(2),
-        lib.Conv2d(4, 4, 3, stride=2),
-        lib.GroupNorm(2, 4),
+        lib.Conv2d(4, 4, 3, stride=2, **dtype),
+        lib.GroupNorm(2, 4, **dtype),
         lib.Tanh(),
         lib.Flatten(),
-        lib.Linear(16, 8),
-        lib.LayerNorm(8),
+        lib.Linear(16, 8, **dtype),
+        lib.LayerNorm(8, **dtype),
         lib.Sigmoid(),
-        lib.Linear(8, 3),
+        lib.Linear(8, 3, **dtype),
     )
-
-
-def in_float64(module):
-    """Turn a freshly made network of bnlib to float64, in place."""
-    for layer in module.modules():
-        for name, value in vars(layer).items():
-            if isinstance(value, bnlib.Parameter):
-                setattr(layer, name, bnlib.Parameter(value.data.astype(np.float64)))
-        for name in layer.buffer_names:
-            value = getattr(layer, name)
-            if value.dtype == np.float32:
-                setattr(layer, name, value.astype(np.float64))
-    return module
 
 
 OPTIMIZERS = {
@@ -64,8 +51,8 @@ OPTIMIZERS = {
 )
 def test_losses_are_pytorchs(network, shape, optimizer):
     torch.manual_seed(0)
-    theirs = network(torch.nn).double()
-    ours = in_float64(network(bnlib))
+    theirs = network(torch.nn, dtype=torch.float64)
+    ours = network(bnlib, dtype=float)
     ours.load_state_dict(theirs.state_dict())
     settings = OPTIMIZERS[optimizer]
     our_optimizer = getattr(optim, optimizer)(ours.parameters(), **settings)
