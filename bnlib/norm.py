@@ -508,8 +508,10 @@ class LayerNorm(_Norm):
         str
             As in a call.
         """
-        affine = self.weight is not None
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={affine}"
+        return (
+            f"{self.normalized_shape}, eps={self.eps}, "
+            f"elementwise_affine={self.weight is not None}, bias={self.bias is not None}"
+        )
 
     def forward(self, x: Array) -> Array:
         """Normalize each sample.
@@ -663,8 +665,8 @@ class GroupNorm(_Norm):
         num_channels: int,
         eps: float = 1e-5,
         affine: bool = True,
-        bias: bool = True,
         *,
+        bias: bool = True,
         dtype: DType = None,
     ):
         self.num_groups = num_groups
@@ -683,9 +685,9 @@ class GroupNorm(_Norm):
         str
             As in a call.
         """
-        affine = self.weight is not None
         return (
-            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={affine}"
+            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, "
+            f"affine={self.weight is not None}, bias={self.bias is not None}"
         )
 
     def forward(self, x: Array) -> Array:

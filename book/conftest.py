@@ -27,6 +27,10 @@ from nbval.plugin import IPyNbCell
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
+from bnlib.lab._machine import one_cpu
+
+one_cpu()
+
 TOLERANCE = 40  # of 255
 IN_HTML = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=\\\s]*)")
 IMG = re.compile(r"<img\b[^>]*>")

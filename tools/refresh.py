@@ -18,6 +18,8 @@ from pathlib import Path
 import nbclient
 from notebook import read, write
 
+from bnlib.lab._machine import one_cpu
+
 BOOK = Path(__file__).resolve().parents[1] / "book"
 TIMEOUT = 120  # seconds a cell may take, as in the tests
 
@@ -28,6 +30,7 @@ def prepare() -> None:
         os.environ[name] = "1"
     os.environ["PYTHONHASHSEED"] = "0"
     os.environ.pop("MPLBACKEND", None)  # the kernel chooses the one that shows pictures
+    one_cpu()
     import matplotlib.font_manager  # noqa: F401 (builds its cache here and not in a cell)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from bnlib._checks import check_function, check_int, check_rng
 from bnlib._types import Array
 from bnlib.module import Parameter, Sequential
-from bnlib.optim import SGD, Optimizer
+from bnlib.optim import SGD, Adam, Optimizer
 
 from ._checks import (
     check_classes,
@@ -39,7 +39,7 @@ def sweep(
     steps: int,
     batch_size: int,
     evaluate_every: int | None = None,
-    optimizer: type[Optimizer] = SGD,
+    optimizer: Callable[..., Optimizer] = SGD,
     probe: Callable[[Any], Any] | None = None,
     **settings: Any,
 ) -> tuple[Sequential, History]:
@@ -59,8 +59,8 @@ def sweep(
         Number of updates, and samples in each.
     evaluate_every : int or None
         Updates between two evaluations; None evaluates only before the first and after the last.
-    optimizer : type
-        `SGD` or `Adam`.
+    optimizer : callable
+        `SGD`, `Adam`, or what makes an optimizer of a list of groups, one for each parameter.
     probe : callable, optional
         Called as ``probe(net)`` with the stacked network at each evaluation; must leave it as it
         was.
@@ -91,7 +91,11 @@ def sweep(
         check_rng("sweep", rng)
     run = data, steps, batch_size, evaluate_every, probe
     steps, batch_size, every = check_run("sweep", *run)
-    if not isinstance(optimizer, type) or not issubclass(optimizer, Optimizer):
+    if isinstance(optimizer, type):
+        fits = issubclass(optimizer, Optimizer)
+    else:
+        fits = callable(optimizer)
+    if not fits:
         raise TypeError(
             f"sweep: expected optimizer to be a class such as SGD, got {optimizer!r}"
         )
@@ -241,18 +245,23 @@ def best_rate(rates: Sequence[float], scores: Any) -> int:
 
 
 def _optimizers(
-    net: Sequential, lrs: Array, kind: type[Optimizer], settings: dict[str, Any]
+    net: Sequential,
+    lrs: Array,
+    kind: Callable[..., Optimizer],
+    settings: dict[str, Any],
 ) -> list[Optimizer]:
     """Give each lane of each parameter, a share of its first axis, the lane's rate.
 
     A large parameter goes to optimizers of its own, in pieces whose temporary arrays the cache
     holds: one optimizer computes all its steps before it makes the first. The pieces are views.
+    An optimizer that is not bnlib's gets all parameters, whole: it may look at them.
     """
     small, large = [], []
     for p in net.parameters():
         lr = np.repeat(lrs.astype(p.data.dtype), len(p.data) // len(lrs))
         lr = lr.reshape(-1, *[1] * (p.data.ndim - 1))
-        pieces = min(len(p.data), 1 + p.data.nbytes // 2**20)
+        whole = kind not in (SGD, Adam)
+        pieces = 1 if whole else min(len(p.data), 1 + p.data.nbytes // 2**20)
         for arrays in zip(
             *(np.array_split(a, pieces) for a in (p.data, p.grad, lr)), strict=True
         ):
