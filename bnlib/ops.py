@@ -208,8 +208,9 @@ def relu_backward(dy: Array, cache: ReLUCache) -> Array:
     check_gradient("relu_backward", dy, cache.dead.shape, cache.dtype)
     # All bits of a number, or none: exact where dy is infinite, and far quicker than np.where.
     bits = np.dtype(f"i{dy.itemsize}")
-    alive = np.subtract(cache.dead, 1, dtype=bits, casting="unsafe")  # −1 or 0
-    return np.asarray(alive & dy.view(bits)).view(dy.dtype)
+    dx = np.asarray(np.subtract(cache.dead, 1, dtype=bits, casting="unsafe"))  # −1 or 0
+    dx &= dy.view(bits)
+    return dx.view(dy.dtype)
 
 
 class SigmoidCache(NamedTuple):

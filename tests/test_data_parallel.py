@@ -21,6 +21,7 @@ SCRIPT = """
 import pickle, sys
 from pathlib import Path
 import numpy as np
+import torch.distributed as dist
 from bnlib import SyncBatchNorm
 from workers import all_reduce, meet
 
@@ -40,6 +41,8 @@ for momentum, weight, bias, steps in pickle.loads(Path(folder, "cases.pickle").r
     gradients = bn.weight.grad, bn.bias.grad
     results.append((found, gradients, bn.state_dict(), bn.eval()(parts[rank])))
 Path(folder, f"result-{rank}.pickle").write_bytes(pickle.dumps(results))
+dist.barrier()  # nobody leaves while another is still at work
+dist.destroy_process_group()
 """
 
 

@@ -295,7 +295,9 @@ def test_a_notebook_that_asserts_nothing_is_caught(found):
 
 def test_a_wrong_eps_in_the_library_is_caught(folder, found, tmp_path):
     assert found["eps"][1] is None
-    shutil.copy(folder / "eps.ipynb", tmp_path)
+    book = tmp_path / "book"
+    book.mkdir()
+    shutil.copy(folder / "eps.ipynb", book)
     patched = tmp_path / "patched"
     shutil.copytree(
         ROOT / "bnlib", patched / "bnlib", ignore=shutil.ignore_patterns("__pycache__")
@@ -306,6 +308,5 @@ def test_a_wrong_eps_in_the_library_is_caught(folder, found, tmp_path):
     )
     assert changes
     source.write_text(text)
-    assert (
-        "Cell outputs differ" in outcomes(tmp_path, PYTHONPATH=str(patched))["eps"][1]
-    )
+    cells = outcomes(book, PYTHONPATH=str(patched))["eps"]
+    assert "Cell outputs differ" in cells[1]

@@ -91,11 +91,8 @@ def sweep(
         check_rng("sweep", rng)
     run = data, steps, batch_size, evaluate_every, probe
     steps, batch_size, every = check_run("sweep", *run)
-    if isinstance(optimizer, type):
-        fits = issubclass(optimizer, Optimizer)
-    else:
-        fits = callable(optimizer)
-    if not fits:
+    is_other = isinstance(optimizer, type) and not issubclass(optimizer, Optimizer)
+    if is_other or not callable(optimizer):
         raise TypeError(
             f"sweep: expected optimizer to be a class such as SGD, got {optimizer!r}"
         )
