@@ -14,7 +14,8 @@ def one_cpu() -> None:
     cpu = importlib.import_module("numpy._core._multiarray_umath").__cpu_features__
     # A name that NumPy does not know, or that the machine lacks, would be a warning.
     longer = [name for name in ("X86_V4", "AVX512_ICL", "AVX512_SPR") if cpu.get(name)]
-    os.environ["NPY_DISABLE_CPU_FEATURES"] = " ".join(longer)
+    if longer:  # in a process started from one that was here, they are off already
+        os.environ["NPY_DISABLE_CPU_FEATURES"] = " ".join(longer)
     os.environ["ATEN_CPU_CAPABILITY"] = "avx2"  # PyTorch
     if cpu.get("X86_V3"):
         os.environ["OPENBLAS_CORETYPE"] = "Haswell"
