@@ -2,36 +2,59 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
+import numba
 import numpy as np
 import torch
 
 import bnlib
 from benchmarks import story
 from benchmarks.networks import network, step
-from benchmarks.rivals import SHAPES, WHAT, by_the_book, floor, ours, theirs
+from benchmarks.rivals import CASES, WHAT, floor, ours, theirs
 from benchmarks.timing import in_turns, keep_memory, machine, table
 
 THREADS = (1, 2)
 INPUTS = {"dense": (64, 784), "CNN": (32, 3, 64, 64)}  # batch first
-FAR = 10.0  # mean of x, in standard deviations, where a pivot is needed
+FAR = 10.0  # mean of x, in standard deviations
+FIRST = """
+import time
+import numpy as np
+from bnlib import functional as F
+x = np.ones((64, 32), "f")
+times = [time.perf_counter()]
+y, cache = F.batch_norm_forward(x, None, None, training=True)
+times.append(time.perf_counter())
+F.batch_norm_backward(x, cache)
+times.append(time.perf_counter())
+y, cache = F.layer_norm_forward(x, (32,))
+times.append(time.perf_counter())
+F.layer_norm_backward(x, cache)
+times.append(time.perf_counter())
+print(*np.diff(times))
+"""
 
 
-def layer(shape, threads, seconds):
-    """Return ``{what: {who: seconds}}`` of a batch normalization."""
+def layer(case, threads, seconds):
+    """Return ``{what: {who: seconds}}`` of a normalization."""
     torch.set_num_threads(threads)
+    os.environ["BNLIB_NUM_THREADS"] = str(threads)
     rivals = {
-        "bnlib": ours(shape, threads),
-        "textbook": by_the_book(shape),
-        "PyTorch": theirs(shape),
-        "floor": floor(shape, threads),
+        "compiled": ours(case, "compiled"),
+        "readable": ours(case, "reference"),
+        "PyTorch": theirs(case),
+        "floor": floor(case, threads),
     }
     times = {
         what: in_turns({who: calls[what] for who, calls in rivals.items()}, seconds)
         for what in WHAT
+        if what in rivals["PyTorch"]
     }
-    far = {"bnlib": ours(shape, threads, FAR), "PyTorch": theirs(shape, FAR)}
+    far = {"compiled": ours(case, "compiled", FAR), "PyTorch": theirs(case, FAR)}
     calls = {who: calls["both"] for who, calls in far.items()}
     return times | {"both, far from zero": in_turns(calls, seconds)}
 
@@ -39,6 +62,8 @@ def layer(shape, threads, seconds):
 def training(name, seconds):
     """Return the seconds of a training step of a reference network, one thread."""
     torch.set_num_threads(1)
+    os.environ["BNLIB_NUM_THREADS"] = "1"
+    os.environ["BNLIB_BACKEND"] = "auto"
     rng = np.random.default_rng(0)
     x = rng.standard_normal(INPUTS[name], dtype=np.float32)
     target = rng.integers(0, 10, len(x))
@@ -50,21 +75,45 @@ def training(name, seconds):
     return in_turns(calls, seconds)
 
 
+def first_calls():
+    """Return the seconds of four first calls: compiling, and with the code on disk."""
+    with tempfile.TemporaryDirectory() as folder:
+        env = {**os.environ, "NUMBA_CACHE_DIR": folder, "BNLIB_BACKEND": "compiled"}
+        runs = [
+            subprocess.run(
+                [sys.executable, "-c", FIRST],
+                env=env,
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout.split()
+            for _ in range(4)
+        ]
+    names = ["import and BN forward", "BN backward", "LN forward", "LN backward"]
+    later = np.median(np.array(runs[1:], float), axis=0)
+    return {
+        "compiled": dict(zip(names, map(float, runs[0]), strict=True)),
+        "from disk": dict(zip(names, map(float, later), strict=True)),
+    }
+
+
 def measure(seconds=1.0):
     """Measure everything; a dict that JSON can hold."""
+    first = first_calls()
     keep_memory()  # else the fresh pages, which come by chance, hide what a layer costs
+    os.environ["BNLIB_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+    modules = {"NumPy": np, "Numba": numba, "torch": torch}
     return {
         "machine": machine(),
-        "versions": {"NumPy": np.__version__, "torch": torch.__version__},
+        "versions": {name: module.__version__ for name, module in modules.items()},
+        "steps": story.rivals(seconds, in_turns),
         "layer": {
-            str(threads): {
-                str(shape): layer(shape, threads, seconds) for shape in SHAPES
-            }
+            str(threads): {case: layer(case, threads, seconds) for case in CASES}
             for threads in THREADS
         },
-        "steps": story.measure(6 * seconds),
-        "blocks": story.block_sizes(6 * seconds),
         "training": {name: training(name, 4 * seconds) for name in INPUTS},
+        "first": first,
     }
 
 
@@ -73,50 +122,69 @@ def geometric_mean(values):
     return math.prod(values) ** (1 / len(values))
 
 
+def ratios(cases, over="PyTorch"):
+    """Return rows of ratios of the compiled loops, for each case, and their means."""
+    columns = [*WHAT, "both, far from zero"]
+    found = {
+        case: [
+            times[what]["compiled"] / times[what][over] if what in times else None
+            for what in columns
+        ]
+        for case, times in cases.items()
+    }
+    rows = [
+        [case, *("" if r is None else f"{r:.2f}" for r in row)]
+        for case, row in found.items()
+    ]
+    for title, kind in (("BN", True), ("others", False)):
+        both = [row[2] for case, row in found.items() if case.startswith("BN") == kind]
+        mean = f"{geometric_mean(both):.2f}"
+        rows.append([f"geometric mean, {title}", "", "", mean, "", ""])
+    return table(["", *columns], rows)
+
+
 def report(found):
     """Return the tables as text, ratios first."""
     text = [
         found["machine"],
         " ".join(f"{k} {v}" for k, v in found["versions"].items()),
     ]
-    what = [*WHAT, "both, far from zero"]
-    for threads, shapes in found["layer"].items():
-        text += ["", f"bnlib's time / PyTorch's, threads: {threads}"]
-        ratios = {
-            shape: [times[w]["bnlib"] / times[w]["PyTorch"] for w in what]
-            for shape, times in shapes.items()
-        }
-        rows = [[shape, *(f"{r:.2f}" for r in row)] for shape, row in ratios.items()]
-        means = map(geometric_mean, zip(*ratios.values(), strict=True))
-        rows.append(["geometric mean", *(f"{mean:.2f}" for mean in means)])
-        text.append(table(["shape", *what], rows))
-
-    for threads, shapes in found["layer"].items():
+    for threads, cases in found["layer"].items():
+        text += ["", f"compiled / PyTorch, threads: {threads}", ratios(cases)]
+    for threads, cases in found["layer"].items():
         text += ["", f"milliseconds, threads: {threads}"]
-        who = ["bnlib", "textbook", "PyTorch", "floor"]
+        who = ["compiled", "readable", "PyTorch", "floor"]
         rows = []
-        for shape, times in shapes.items():
-            for w in WHAT:
-                cells = [f"{1e3 * times[w][name]:.3f}" for name in who]
-                floors = times[w]["bnlib"] / times[w]["floor"]
-                rows.append([f"{shape} {w}", *cells, f"{floors:.1f}"])
-        text.append(table(["", *who, "bnlib / floor"], rows))
+        for case, times in cases.items():
+            for what in WHAT:
+                if what in times:
+                    cells = [f"{1e3 * times[what][name]:.3f}" for name in who]
+                    floors = times[what]["compiled"] / times[what]["floor"]
+                    rows.append([f"{case} {what}", *cells, f"{floors:.1f}"])
+        text.append(table(["", *who, "compiled / floor"], rows))
 
-    text += ["", f"forward of {story.SHAPE}, step by step: milliseconds"]
-    rows = [[name, f"{1e3 * seconds:.2f}"] for name, seconds in found["steps"].items()]
-    text.append(table(["step", "ms"], rows))
+    text += ["", "forward, step by step: milliseconds, one thread"]
+    names = list(next(iter(found["steps"].values())))
+    rows = [
+        [case, *(f"{1e3 * times[name]:.3f}" for name in names)]
+        for case, times in found["steps"].items()
+    ]
+    text.append(table(["", *names], rows))
 
-    text += ["", f"forward and backward of {story.SHAPE}: milliseconds"]
-    rows = [[str(size), f"{1e3 * s:.2f}"] for size, s in found["blocks"].items()]
-    text.append(table(["floats in a block", "ms"], rows))
+    text += ["", "training step, one thread: milliseconds"]
+    rows = [
+        [name, *(f"{1e3 * t:.2f}" for t in times.values())]
+        + [f"{times['bnlib'] / times['PyTorch']:.2f}"]
+        for name, times in found["training"].items()
+    ]
+    text.append(table(["", "bnlib", "PyTorch", "bnlib / PyTorch"], rows))
 
-    text += ["", "training steps per second, one thread"]
-    rows = []
-    for name, times in found["training"].items():
-        rates = [1 / times[who] for who in ("bnlib", "PyTorch")]
-        cells = [f"{rate:.0f}" for rate in rates]
-        rows.append([name, *cells, f"{rates[0] / rates[1]:.2f}"])
-    text.append(table(["network", "bnlib", "PyTorch", "bnlib / PyTorch"], rows))
+    text += ["", "first calls: seconds"]
+    rows = [
+        [when, *(f"{s:.2f}" for s in times.values())]
+        for when, times in found["first"].items()
+    ]
+    text.append(table(["", *found["first"]["compiled"]], rows))
     return "\n".join(text)
 
 

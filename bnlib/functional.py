@@ -2,17 +2,21 @@
 
 ``*_forward`` returns the output and a cache; ``*_backward`` turns the gradient of the output and
 that cache into gradients of the inputs. `batch_norm` and its like have PyTorch's signatures. The
-channel axis is axis 1. The formula of all normalizations is in `bnlib.normalize`, a faster way for
-batch normalization in `bnlib.kernels`; which one is taken is decided here. Convolution and pooling
-come from `bnlib.convolution`, everything else from `bnlib.ops`.
+channel axis is axis 1. The formula of all normalizations is in `bnlib.normalize`, to be read, and
+in `bnlib.compiled`, for Numba; which one runs is decided here, by `compiled_for`. Convolution and
+pooling come from `bnlib.convolution`, everything else from `bnlib.ops`.
 """
 
+import functools
+import importlib
 import math
-from typing import Any
+import os
+from types import ModuleType
+from typing import Any, TypeVar
 
 import numpy as np
 
-from bnlib import convolution, kernels, normalize, ops
+from bnlib import convolution, normalize, ops
 from bnlib._checks import (
     check_batch_norm,
     check_bool,
@@ -39,7 +43,7 @@ from bnlib.normalize import (
     update_running,
 )
 from bnlib.ops import *  # noqa: F403
-from bnlib.ops import per_channel
+from bnlib.threads import num_threads
 
 __all__ = [
     "GroupNormCache",
@@ -63,6 +67,60 @@ __all__ = [
     "rms_norm_forward",
 ]
 __all__ += convolution.__all__ + ops.__all__
+
+BACKENDS = ("auto", "reference", "compiled")
+SMALL = 2**10  # numbers below which no compiled loop pays for itself
+Cache = TypeVar("Cache", bound=NormCache)
+
+
+# Readable or compiled ----------------------------------------------------------------------
+
+
+@functools.cache
+def import_compiled() -> ModuleType | None:
+    """Return `bnlib.compiled`, imported when it is first needed; None without Numba."""
+    try:
+        return importlib.import_module("bnlib.compiled")
+    except ImportError:
+        return None
+
+
+def compiled_for(x: Array) -> ModuleType | None:
+    """Return the compiled loops if they are to normalize `x`, None for the readable way.
+
+    Parameters
+    ----------
+    x : ndarray
+        Input. The loops take float32 and float64 in C order.
+
+    Returns
+    -------
+    module or None
+        `bnlib.compiled`.
+
+    Raises
+    ------
+    ValueError, ImportError
+        If the environment variable ``BNLIB_BACKEND`` is none of its three values: "auto" (the same
+        as not set: compiled where Numba is installed and x is not small), "reference" (readable)
+        or "compiled" (for small arrays too); if that needs Numba, and it is not installed.
+    """
+    backend = os.environ.get("BNLIB_BACKEND", "auto")
+    if backend not in BACKENDS:
+        raise ValueError(
+            f"bnlib: expected BNLIB_BACKEND as one of {', '.join(BACKENDS)}, "
+            f"got {backend!r}"
+        )
+    if backend == "reference" or (backend == "auto" and x.size < SMALL):
+        return None
+    compiled = import_compiled()
+    if backend == "compiled" and compiled is None:
+        raise ImportError(
+            "bnlib: BNLIB_BACKEND=compiled needs Numba: pip install 'bnlib[fast]'"
+        )
+    flags = x.flags
+    fits = x.size and x.dtype != np.float16 and flags.c_contiguous and flags.aligned
+    return compiled if fits else None
 
 
 # Batch normalization -----------------------------------------------------------------------
@@ -96,7 +154,7 @@ def batch_norm_forward(
     -------
     y : ndarray of shape (N, C, ...)
         Output, in the dtype of `x`; `out`, if that is given.
-    cache : BatchNormCache or bnlib.kernels.Saved
+    cache : BatchNormCache
         For `batch_norm_backward`.
     """
     args = x, running_mean, running_var, weight, bias, training
@@ -116,12 +174,31 @@ def batch_norm_forward(
         running_mean=running_mean,
         running_var=running_var,
     )
-    if all_reduce is None and kernels.suits(x, settings[1]):
-        done = kernels.batch_norm_forward(*args, *settings, out, threads)
-        if done is not None:
-            return done
-    y, cache = normalize.batch_norm_forward(*args, *settings, all_reduce)
-    return into(out, y), cache
+    compiled = None if all_reduce is not None else compiled_for(x)
+    if compiled is None:
+        y, cache = normalize.batch_norm_forward(*args, *settings, all_reduce)
+        return into(out, y), cache
+    momentum, eps = settings
+    constants = (None, None) if training else (running_mean, running_var)
+    y, mean, var, invstd = compiled.channels_forward(
+        x, *constants, weight, bias, eps, out, num_threads(threads)
+    )
+    axes = (0, *range(2, x.ndim))
+    if training and running_mean is not None and running_var is not None:
+        m = x.size // x.shape[1]
+        update_running(running_mean, running_var, mean, var, m, momentum)
+    return y, BatchNormCache(
+        x_hat=None,
+        invstd=invstd,
+        weight=weight,
+        axes=axes if training else None,
+        shared=axes,
+        shape=x.shape,
+        parameters=x.shape[1:2],
+        dtype=x.dtype,
+        x=x,
+        mean=mean,
+    )
 
 
 def batch_norm_backward(
@@ -133,7 +210,7 @@ def batch_norm_backward(
     ----------
     dy : ndarray of shape (N, C, ...)
         Gradient of the loss with respect to the output, in its dtype.
-    cache : BatchNormCache or bnlib.kernels.Saved
+    cache : BatchNormCache
         From `batch_norm_forward`.
     out : ndarray of shape (N, C, ...) or None
         Memory for `dx`, apart from all that is read.
@@ -160,16 +237,53 @@ def batch_norm_backward(
     Szegedy (2015), section 3, in closed form. Derived in the chapter "Backward".
     """
     call = "batch_norm_backward"
-    check_cache(call, cache, BatchNormCache, kernels.Saved)
     check_threads(call, threads)
-    fast = isinstance(cache, kernels.Saved)
-    x = cache.x if fast else cache.x_hat
+    return gradients(call, BatchNormCache, dy, cache, out, threads)
+
+
+def gradients(
+    call: str,
+    kind: type[NormCache],
+    dy: Array,
+    cache: NormCache,
+    out: Array | None = None,
+    threads: int | None = None,
+) -> tuple[Array, Array, Array]:
+    """Check the arguments of a normalization's backward, and do it the way of its forward.
+
+    Parameters
+    ----------
+    call : str
+        Who asks, for messages.
+    kind : type
+        Of the cache.
+    dy, cache, out, threads : see `batch_norm_backward`
+        As there.
+
+    Returns
+    -------
+    dx, dweight, dbias : ndarray
+        As there.
+    """
+    check_cache(call, cache, kind)
     check_gradient(call, dy, cache.shape, cache.dtype)
-    check_memory(call, out, dy, dy=dy, x=x, weight=cache.weight)
-    if fast:
-        return kernels.batch_norm_backward(dy, cache, out, threads)
-    dx, dweight, dbias = normalize_backward(dy, cache)
-    return into(out, dx), dweight, dbias
+    kept = cache.x if cache.x_hat is None else cache.x_hat
+    check_memory(call, out, dy, dy=dy, x=kept, weight=cache.weight)
+    if cache.x_hat is not None:
+        dx, dweight, dbias = normalize_backward(dy, cache)
+        return into(out, dx), dweight, dbias
+    compiled: Any = import_compiled()
+    args = cache.weight, cache.mean, cache.invstd, out, num_threads(threads)
+    dy = np.ascontiguousarray(dy)
+    if cache.view is None:
+        batch = cache.axes is not None
+        dx, *sums = compiled.channels_backward(dy, cache.x, batch, *args)
+    else:
+        dx, *sums = compiled.groups_backward(
+            dy, cache.x, cache.view, cache.centered, *args
+        )
+    dweight, dbias = (a.reshape(cache.parameters).astype(dx.dtype) for a in sums)
+    return dx, dweight, dbias
 
 
 def batch_norm(
@@ -270,13 +384,74 @@ def into(out: Array | None, a: Array) -> Array:
     return out
 
 
-def backward(
-    call: str, kind: type[NormCache], dy: Array, cache: NormCache
-) -> tuple[Array, Array, Array]:
-    """Check the arguments of a normalization's backward, and do it."""
-    check_cache(call, cache, kind)
-    check_gradient(call, dy, cache.shape, cache.dtype)
-    return normalize_backward(dy, cache)
+# Groups of channels of one sample ----------------------------------------------------------
+
+
+def groups_forward(
+    kind: type[Cache],
+    x: Array,
+    view: tuple[int, int, int, int],
+    weight: Array | None,
+    bias: Array | None,
+    eps: float,
+    parameters: tuple[int, ...],
+    centered: bool = True,
+) -> tuple[Array, Cache, Array, Array]:
+    """Normalize each group of channels of each sample.
+
+    Parameters
+    ----------
+    kind : type
+        Of the cache.
+    x : ndarray
+        Input.
+    view : tuple of int
+        Its samples, groups, channels of a group, and positions: ``N, G, K, S``.
+    weight, bias : ndarray or None
+        Scale and shift, G · K numbers.
+    eps : float
+        Added to the variance.
+    parameters : tuple of int
+        Shape of weight and bias.
+    centered : bool
+        Whether to subtract the mean.
+
+    Returns
+    -------
+    y : ndarray of the shape and dtype of `x`
+        Output.
+    cache : NormCache
+        Of that kind.
+    mean, var : ndarray of float64, shape (N, G, 1, 1)
+        Of each group.
+    """
+    N, G, K, _ = view
+    gamma, beta = (None if a is None else a.reshape(1, G, K, 1) for a in (weight, bias))
+    compiled, kept = compiled_for(x), {}
+    if compiled is None:
+        grouped = x.reshape(view)
+        mean, var = moments(grouped, (2, 3), centered)
+        y, x_hat, invstd = normalize_forward(grouped, mean, var, gamma, beta, eps)
+    else:
+        y, mean, var, invstd = compiled.groups_forward(
+            x, view, gamma, beta, eps, centered, num_threads()
+        )
+        invstd = invstd.reshape(N, G, 1, 1)
+        x_hat, kept = None, {"x": x, "mean": mean, "view": view}
+    cache = kind(
+        x_hat=x_hat,
+        invstd=invstd,
+        weight=gamma,
+        axes=(2, 3),
+        shared=(0, 3),
+        shape=x.shape,
+        parameters=parameters,
+        dtype=x.dtype,
+        centered=centered,
+        **kept,
+    )
+    mean, var = (a.reshape(N, G, 1, 1) for a in (mean, var))
+    return y.reshape(x.shape), cache, mean, var
 
 
 # Normalization over the last axes ----------------------------------------------------------
@@ -300,8 +475,8 @@ def layer_norm_forward(
     Parameters
     ----------
     x, normalized_shape, weight, bias, eps : see `layer_norm`
-        As there, with its errors. `weight` must not change before the backward, which needs it,
-        and is not copied.
+        As there, with its errors. `x` and `weight` must not change before the backward, which
+        needs them: they are not always copied.
 
     Returns
     -------
@@ -311,19 +486,13 @@ def layer_norm_forward(
         For `layer_norm_backward`.
     """
     shape, eps = check_last_axes("layer_norm", x, normalized_shape, weight, bias, eps)
-    first = x.ndim - len(shape)
-    axes = tuple(range(first, x.ndim))
-    y, x_hat, invstd = normalize_forward(x, *moments(x, axes), weight, bias, eps)
-    return y, LayerNormCache(
-        x_hat=x_hat,
-        invstd=invstd,
-        weight=weight,
-        axes=axes,
-        shared=tuple(range(first)),
-        shape=x.shape,
-        parameters=shape,
-        dtype=x.dtype,
-    )
+    view = last_axes(x, shape)
+    return groups_forward(LayerNormCache, x, view, weight, bias, eps, shape)[:2]
+
+
+def last_axes(x: Array, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """Return samples, groups, channels and positions where each sample is one group."""
+    return math.prod(x.shape[: x.ndim - len(shape)]), 1, math.prod(shape), 1
 
 
 def layer_norm_backward(dy: Array, cache: LayerNormCache) -> tuple[Array, Array, Array]:
@@ -343,7 +512,7 @@ def layer_norm_backward(dy: Array, cache: LayerNormCache) -> tuple[Array, Array,
     dweight, dbias : ndarray
         Gradients with respect to `weight` and `bias`, as `batch_norm_backward`.
     """
-    return backward("layer_norm_backward", LayerNormCache, dy, cache)
+    return gradients("layer_norm_backward", LayerNormCache, dy, cache)
 
 
 def layer_norm(
@@ -407,7 +576,8 @@ def rms_norm_forward(
     Parameters
     ----------
     x, normalized_shape, weight, eps : see `rms_norm`
-        As there, with its errors.
+        As there, with its errors. `x` and `weight` must not change before the backward, which
+        needs them: they are not always copied.
 
     Returns
     -------
@@ -420,21 +590,8 @@ def rms_norm_forward(
     if eps is None:
         eps = float(np.finfo(compute_dtype(x.dtype)).eps)
     shape, eps = check_last_axes("rms_norm", x, normalized_shape, weight, None, eps)
-    first = x.ndim - len(shape)
-    axes = tuple(range(first, x.ndim))
-    zero, square = moments(x, axes, centered=False)
-    y, x_hat, invstd = normalize_forward(x, zero, square, weight, None, eps)
-    return y, RMSNormCache(
-        x_hat=x_hat,
-        invstd=invstd,
-        weight=weight,
-        axes=axes,
-        shared=tuple(range(first)),
-        shape=x.shape,
-        parameters=shape,
-        dtype=x.dtype,
-        centered=False,
-    )
+    view = last_axes(x, shape)
+    return groups_forward(RMSNormCache, x, view, weight, None, eps, shape, False)[:2]
 
 
 def rms_norm_backward(dy: Array, cache: RMSNormCache) -> tuple[Array, Array]:
@@ -455,7 +612,7 @@ def rms_norm_backward(dy: Array, cache: RMSNormCache) -> tuple[Array, Array]:
         Gradient with respect to `weight`; where there is none, with respect to the 1 that stands in
         for it.
     """
-    dx, dweight, _ = backward("rms_norm_backward", RMSNormCache, dy, cache)
+    dx, dweight, _ = gradients("rms_norm_backward", RMSNormCache, dy, cache)
     return dx, dweight
 
 
@@ -525,8 +682,8 @@ def group_norm_forward(
     Parameters
     ----------
     x, num_groups, weight, bias, eps : see `group_norm`
-        As there, with its errors. `weight` must not change before the backward, which needs it,
-        and is not copied.
+        As there, with its errors. `x` and `weight` must not change before the backward, which
+        needs them: they are not always copied.
 
     Returns
     -------
@@ -542,25 +699,8 @@ def group_norm_forward(
             f"group_norm: expected num_groups to divide {x.shape[1]}, got {num_groups}"
         )
     N, C, *space = x.shape
-    # Groups, channels of a group, and all of space on an axis of their own each.
-    split = N, num_groups, C // num_groups, math.prod(space)
-    grouped, axes = x.reshape(split), (2, 3)
-    gamma, beta = (
-        None if a is None else a.reshape(1, *split[1:3], 1) for a in (weight, bias)
-    )
-    y, x_hat, invstd = normalize_forward(
-        grouped, *moments(grouped, axes), gamma, beta, eps
-    )
-    return y.reshape(x.shape), GroupNormCache(
-        x_hat=x_hat,
-        invstd=invstd,
-        weight=gamma,
-        axes=axes,
-        shared=(0, 3),
-        shape=x.shape,
-        parameters=x.shape[1:2],
-        dtype=x.dtype,
-    )
+    view = N, num_groups, C // num_groups, math.prod(space)
+    return groups_forward(GroupNormCache, x, view, weight, bias, eps, (C,))[:2]
 
 
 def group_norm_backward(dy: Array, cache: GroupNormCache) -> tuple[Array, Array, Array]:
@@ -580,7 +720,7 @@ def group_norm_backward(dy: Array, cache: GroupNormCache) -> tuple[Array, Array,
     dweight, dbias : ndarray
         Gradients with respect to `weight` and `bias`, as `batch_norm_backward`.
     """
-    return backward("group_norm_backward", GroupNormCache, dy, cache)
+    return gradients("group_norm_backward", GroupNormCache, dy, cache)
 
 
 def group_norm(
@@ -649,8 +789,8 @@ def instance_norm_forward(
     Parameters
     ----------
     x, running_mean, running_var, weight, bias : see `instance_norm`
-        As there, with its errors. `weight` must not change before the backward, which needs it,
-        and is not copied.
+        As there, with its errors. `x` and `weight` must not change before the backward, which
+        needs them: they are not always copied.
     use_input_stats, momentum, eps : see `instance_norm`
         As there.
 
@@ -675,26 +815,19 @@ def instance_norm_forward(
         raise ValueError(
             f"{call}: expected running_mean and running_var when not use_input_stats"
         )
-    space = tuple(range(2, x.ndim))
-    if own:
-        mean, var = moments(x, space)
-    else:
-        mean, var = per_channel(running_mean, x), per_channel(running_var, x)
-    gamma, beta = per_channel(weight, x), per_channel(bias, x)
-    y, x_hat, invstd = normalize_forward(x, mean, var, gamma, beta, eps)
-    if own and running_mean is not None and running_var is not None and x.size > 0:
+    if not own:  # constants for each channel, as batch normalization has in evaluation
+        y, cache = batch_norm_forward(
+            x, running_mean, running_var, weight, bias, eps=eps
+        )
+        return y, InstanceNormCache(*cache)
+    N, C = x.shape[:2]
+    y, cache, mean, var = groups_forward(
+        InstanceNormCache, x, (N, C, 1, m), weight, bias, eps, (C,)
+    )
+    if running_mean is not None and running_var is not None and x.size > 0:
         mean, var = mean.mean(0).ravel(), var.mean(0).ravel()
         update_running(running_mean, running_var, mean, var, m, momentum)
-    return y, InstanceNormCache(
-        x_hat=x_hat,
-        invstd=invstd,
-        weight=gamma,
-        axes=space if own else None,
-        shared=(0, *space),
-        shape=x.shape,
-        parameters=x.shape[1:2],
-        dtype=x.dtype,
-    )
+    return y, cache
 
 
 def instance_norm_backward(
@@ -716,7 +849,7 @@ def instance_norm_backward(
     dweight, dbias : ndarray
         Gradients with respect to `weight` and `bias`, as `batch_norm_backward`.
     """
-    return backward("instance_norm_backward", InstanceNormCache, dy, cache)
+    return gradients("instance_norm_backward", InstanceNormCache, dy, cache)
 
 
 def instance_norm(

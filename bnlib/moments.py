@@ -100,7 +100,8 @@ def moments(
         return nothing, nothing.copy()
     mean = x.mean(axes, dtype=np.float64, keepdims=True)
     if not centered:
-        return 0 * mean, np.square(x, dtype=np.float64).mean(axes, keepdims=True)
+        square = np.square(x, dtype=np.float64).mean(axes, keepdims=True)
+        return np.zeros_like(mean), square
     d = center(x, mean)
     correction = d.mean(axes, dtype=np.float64, keepdims=True)
     square = np.square(d, dtype=np.float64).mean(axes, keepdims=True)

@@ -520,6 +520,7 @@ class LayerNorm(_Norm):
         ----------
         x : ndarray
             Input, whose last axes have the shape `normalized_shape`.
+            It must not change before the backward.
 
         Returns
         -------
@@ -606,6 +607,7 @@ class RMSNorm(_Norm):
         ----------
         x : ndarray
             Input, whose last axes have the shape `normalized_shape`.
+            It must not change before the backward.
 
         Returns
         -------
@@ -696,7 +698,7 @@ class GroupNorm(_Norm):
         Parameters
         ----------
         x : ndarray of shape (N, C, ...)
-            Input.
+            Input. It must not change before the backward.
 
         Returns
         -------
@@ -737,7 +739,7 @@ class _InstanceNorm(_Tracking):
         Parameters
         ----------
         x : ndarray of shape (N, C, ...)
-            Input.
+            Input. It must not change before the backward.
 
         Returns
         -------

@@ -34,9 +34,10 @@ class NormCache(NamedTuple):
 
     Parameters
     ----------
-    x_hat : ndarray
+    x_hat : ndarray or None
         Normalized values. They may have another shape than x, with the channels in groups; `axes`,
-        `shared` and `weight` belong to that shape.
+        `shared` and `weight` belong to that shape. None in the compiled way, which computes them
+        again from `x` and `mean`.
     invstd : ndarray
         ``1 / √(var + eps)``, of length 1 along `axes`.
     weight : ndarray or None
@@ -57,9 +58,13 @@ class NormCache(NamedTuple):
         Number of values that share one mean, of all workers; 0 for what `axes` says.
     all_reduce : callable or None
         Sums a vector over all workers.
+    x, mean : ndarray or None
+        Input, and mean in float64.
+    view : tuple of int or None
+        Samples, groups, channels of a group, and positions.
     """
 
-    x_hat: Array
+    x_hat: Any
     invstd: Array
     weight: Array | None
     axes: tuple[int, ...] | None
@@ -70,6 +75,9 @@ class NormCache(NamedTuple):
     centered: bool = True
     m: int = 0
     all_reduce: AllReduce | None = None
+    x: Array | None = None
+    mean: Array | None = None
+    view: tuple[int, ...] | None = None
 
 
 class BatchNormCache(NormCache):

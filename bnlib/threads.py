@@ -1,16 +1,18 @@
-"""Share work among threads: NumPy lets the others run while it computes."""
+"""Share work among threads, for functions that let the others run while they compute."""
 
-import contextvars
+import contextlib
 import functools
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
 
 from bnlib._checks import check_int
 
 __all__ = ["num_threads", "run"]
 
 
-def num_threads(threads=None):
+def num_threads(threads: int | None = None) -> int:
     """Return how many threads to use.
 
     Parameters
@@ -22,6 +24,7 @@ def num_threads(threads=None):
     Returns
     -------
     int
+        At least one.
 
     Raises
     ------
@@ -39,8 +42,7 @@ def num_threads(threads=None):
     """
     variable = os.environ.get("BNLIB_NUM_THREADS")
     if threads is not None:
-        check_int("num_threads", "threads", threads)
-        return threads
+        return check_int("num_threads", "threads", threads)
     if variable is not None:
         if not variable.strip().isdecimal() or int(variable) < 1:
             raise ValueError(
@@ -53,7 +55,7 @@ def num_threads(threads=None):
 
 
 @functools.cache
-def _pool(helpers):
+def _pool(helpers: int) -> ThreadPoolExecutor:
     """Return a pool of threads, made when it is first needed."""
     return ThreadPoolExecutor(helpers, "bnlib")
 
@@ -63,55 +65,47 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def run(function, items, threads):
-    """Call a function on each item, in several threads.
+def run(
+    work: Callable[..., object], items: list[tuple[Any, ...]], threads: int
+) -> None:
+    """Call a function with each tuple of arguments, in several threads.
 
     Parameters
     ----------
-    function : callable
-    items : list
+    work : callable
+        What is called.
+    items : list of tuple
+        The arguments of each call.
     threads : int
         At most so many work, the caller among them; with one, nobody else is asked.
-
-    Returns
-    -------
-    list
-        The results, in the order of `items`.
 
     Notes
     -----
     Whoever is free takes the next item, and the caller takes part: so the work is done even where
-    no other thread comes, as at the end of the interpreter. What `numpy.errstate` and
-    `numpy.setbufsize` say to the caller holds in all of them. An exception reaches the caller when
+    no other thread comes, as at the end of the interpreter. An exception reaches the caller when
     all threads have ended. Built in the chapter "The fast kernel".
 
     Examples
     --------
-    >>> run(abs, [-1, 2, -3], threads=2)
-    [1, 2, 3]
+    >>> found = {}
+    >>> run(found.setdefault, [("a", 1), ("b", 2)], threads=2)
+    >>> sorted(found)
+    ['a', 'b']
     """
-    threads = min(threads, len(items))
-    if threads <= 1:
-        return [function(item) for item in items]
-    results = [None] * len(items)
-    waiting = iter(range(len(items)))
+    waiting = iter(items)
 
-    def work():
-        for i in waiting:
-            results[i] = function(items[i])
+    def share() -> None:
+        for item in waiting:
+            work(*item)
 
     helpers = []
+    number = min(threads, len(items)) - 1
+    with contextlib.suppress(RuntimeError):  # the interpreter is about to end
+        helpers += [_pool(number).submit(share) for _ in range(number)]
     try:
-        for _ in range(threads - 1):
-            context = contextvars.copy_context()
-            helpers.append(_pool(threads - 1).submit(context.run, work))
-    except RuntimeError:  # the interpreter is about to end
-        pass
-    try:
-        work()
+        share()
     finally:
         busy = [helper for helper in helpers if not helper.cancel()]
         wait(busy)  # all of them, before one may raise
     for helper in busy:
         helper.result()
-    return results

@@ -1,16 +1,13 @@
 """What several tests share: one comparison, memory layouts, and the way to PyTorch."""
 
-import contextlib
 import math
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import strategies as st
 
 import bnlib
-from bnlib import blocks, kernels, small
 
 SOURCES = Path(bnlib.__file__).parent
 LAYOUTS = ("C", "fortran", "channels_last", "strided", "reversed", "read_only")
@@ -19,19 +16,6 @@ TOLERANCE = {
     np.float32: {"rtol": 2e-4, "atol": 2e-5},
     np.float64: {"rtol": 1e-9, "atol": 1e-11},
 }
-# Constants of the kernel: a few numbers have several blocks, runs and groups of channels.
-KERNEL_SIZES = st.fixed_dictionaries(
-    {
-        "SMALL": st.sampled_from([0, 2**16]),
-        "TALL": st.integers(1, 3),
-        "PLANE": st.sampled_from([1, 6, 1000]),
-        "BLOCK": st.sampled_from([1, 5, 12, 40, 2**18]),
-        "RUN": st.sampled_from([1, 3, 2**11]),
-        "ROW": st.sampled_from([1, 7, 24]),
-        "WIDE": st.sampled_from([1, 6, 2**13]),
-        "ALONE": st.sampled_from([1, 2**20]),
-    }
-)
 
 
 def assert_close(actual, desired, rtol=0.0, atol=0.0):
@@ -112,21 +96,6 @@ def shapes(ranks=(2, 3, 4, 5)):
         .flatmap(of_rank)
         .filter(lambda shape: np.prod(shape) > shape[1])
     )
-
-
-@contextlib.contextmanager
-def kernel_constants(**constants):
-    """Give other values to constants of the fast kernel: a small array reaches every branch."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in constants.items():
-            for module in (blocks, kernels, small):
-                if hasattr(module, name):
-                    patch.setattr(module, name, value)
-        blocks.walk_of.cache_clear()
-        try:
-            yield
-        finally:
-            blocks.walk_of.cache_clear()
 
 
 def everything(*things):

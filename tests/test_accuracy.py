@@ -10,6 +10,8 @@ from helpers import assert_close, to_torch
 from bnlib import functional as F
 from bnlib.moments import moments
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 OFFSETS = (0, 1, 1.9, 1e2, 1e4, 1e5, 1e6)  # from 2 on, a pivot is subtracted first
 SHAPES = (
     (2**18, 4),

@@ -8,6 +8,8 @@ from helpers import assert_close, problem, state_of, to_torch
 import bnlib
 from bnlib import functional as F
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("shape", [(64, 5), (16, 3, 4, 4)])

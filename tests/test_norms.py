@@ -22,6 +22,8 @@ from hypothesis import strategies as st
 import bnlib
 from bnlib import functional as F
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 seeds = st.integers(0, 2**32 - 1)
 floats = st.sampled_from([np.float32, np.float64])
 layouts = st.sampled_from(LAYOUTS)

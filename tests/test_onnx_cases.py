@@ -17,6 +17,8 @@ from onnx.backend.test.case import node
 import bnlib
 from bnlib import functional as F
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 TOLERANCE = 1e-6  # all that is compared is float32
 EPSILON = float(np.float32(1e-5))  # attributes are float32
 MOMENTUM = float(np.float32(0.9))
@@ -49,7 +51,8 @@ def layer_normalization(case, axis=-1, epsilon=EPSILON):
     shape = x.shape[axis:]
     axes = tuple(range(x.ndim - len(shape), x.ndim))
     y, cache = F.layer_norm_forward(x, shape, *parameters, epsilon)
-    return [y, bnlib.moments.moments(x, axes)[0].astype(x.dtype), cache.invstd]
+    mean = bnlib.moments.moments(x, axes)[0].astype(x.dtype)
+    return [y, mean, cache.invstd.reshape(mean.shape).astype(x.dtype)]
 
 
 def rms_normalization(case, axis=-1, epsilon=EPSILON):

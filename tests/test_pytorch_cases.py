@@ -20,6 +20,8 @@ from torch.testing._internal.common_modules import module_db
 import bnlib
 from bnlib import functional as F
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 CROSS_ENTROPY = ("CrossEntropyLoss", "cross_entropy")
 # Ranks of x, where not all are taken.
 RANKS = {

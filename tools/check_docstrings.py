@@ -18,18 +18,13 @@ import bnlib
 import bnlib.lab
 
 ROOT = Path(__file__).parent.parent
-# Replaced by another module soon.
-KERNEL = {
-    f"bnlib.{name}"
-    for name in ("blocks", "coefficients", "kernels", "small", "threads")
-}
 
 
 def public_names() -> Iterator[str]:
     """Iterate over the dotted names of all public classes, methods and functions."""
     for package in (bnlib, bnlib.lab):
         for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            if info.ispkg or info.name in KERNEL or "._" in info.name:
+            if info.ispkg or "._" in info.name:
                 continue
             module = importlib.import_module(info.name)
             names = getattr(module, "__all__", None)

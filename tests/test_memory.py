@@ -1,18 +1,21 @@
-"""Memory that the caller gives (`out`), and how much more batch normalization takes."""
+"""Memory that the caller gives (`out`), and how much more batch normalization takes.
 
-import threading
+What the compiled loops take for themselves is not seen: some vectors of a few kilobytes.
+"""
+
 import tracemalloc
 
 import numpy as np
 import pytest
 from helpers import LAYOUTS, fingerprint, laid_out, problem
 
-from bnlib import blocks, kernels
 from bnlib import functional as F
-from bnlib.threads import run
 
 MB = 2**20
 DTYPES = (np.float16, np.float32, np.float64)
+
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 
 def arguments(shape, dtype=np.float32):
@@ -63,12 +66,11 @@ def test_empty_batches_have_memory_too(shape, training, dtype):
     assert (stats[1] == 1).all()
 
 
-def test_numbers_that_need_the_textbook_go_into_the_same_memory():
+def test_numbers_that_are_not_finite_go_into_the_same_memory():
     x, dy, vectors = arguments((5, 3))
     x[2, 0] = np.nan
     y, dx = np.full((2, 5, 3), np.nan, np.float32)
     got, cache = F.batch_norm_forward(x, *vectors, True, out=y)
-    assert not isinstance(cache, kernels.Saved)
     assert got is y
     assert F.batch_norm_backward(dy, cache, out=dx)[0] is dx
     assert np.isnan([y[:, 0], dx[:, 0]]).all()
@@ -127,6 +129,7 @@ def test_memory_that_is_none_is_refused_and_nothing_changes(wrong, dtype):
     other = np.float16 if dtype == np.float64 else np.float64
     names = {"dtype": np.dtype(dtype), "other": np.dtype(other)}
     y, cache = F.batch_norm_forward(x, *[v.copy() for v in vectors], True)
+    kept = cache.x if cache.x_hat is None else cache.x_hat
     for name, a, call in (
         ("batch_norm", x, lambda out: F.batch_norm(x, *vectors, True, out=out)),
         ("batch_norm", x, lambda out: F.batch_norm_forward(x, *vectors, True, out=out)),
@@ -139,21 +142,21 @@ def test_memory_that_is_none_is_refused_and_nothing_changes(wrong, dtype):
         # Where it is neither x nor dy, but what the cache holds, x or x_hat.
         (
             "batch_norm_backward",
-            cache[0],
+            kept,
             lambda out: F.batch_norm_backward(dy, cache, out=out),
         ),
     ):
-        if a is cache[0] and "memory with" not in message:
+        if a is kept and "memory with" not in message:
             continue
-        if a is cache[0] and a.dtype != dtype:
+        if a is kept and a.dtype != dtype:
             continue  # the x_hat of float16 is float32: refused for its dtype
         out = make(a)
-        before = fingerprint(x, dy, y, *vectors, cache[0], np.array(out))
+        before = fingerprint(x, dy, y, *vectors, kept, np.array(out))
         with pytest.raises(error) as info:
             call(out)
         text = message.format(**names, input="dy" if a is dy else "x")
         assert str(info.value) == f"{name}: expected {text}"
-        assert before == fingerprint(x, dy, y, *vectors, cache[0], np.array(out))
+        assert before == fingerprint(x, dy, y, *vectors, kept, np.array(out))
 
 
 @pytest.mark.parametrize("shift", [-5, 0, 1, 5, 6])
@@ -170,13 +173,6 @@ def test_memory_that_overlaps_in_part_is_refused(shift):
     assert fingerprint(room) == fingerprint(before)
 
 
-@pytest.fixture
-def fresh_threads(monkeypatch):
-    """Let no thread have memory of its own from earlier, so that it counts."""
-    monkeypatch.setattr(blocks, "_own", threading.local())
-    run(abs, range(4), 2)  # the pool is there already
-
-
 def peak(call):
     """Return what a call returns, and the memory that it took on the way, in bytes."""
     tracemalloc.start()
@@ -188,7 +184,6 @@ def peak(call):
         tracemalloc.stop()
 
 
-@pytest.mark.usefixtures("fresh_threads")
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("layout", ["C", "channels_last"])
 @pytest.mark.parametrize(
@@ -204,14 +199,18 @@ def peak(call):
     ],
     ids=str,
 )
-def test_a_large_array_takes_little_more_than_its_results(shape, layout, threads):
+def test_a_large_array_takes_little_more_than_its_results(
+    monkeypatch, shape, layout, threads
+):
+    monkeypatch.setenv("BNLIB_BACKEND", "compiled")
     x = np.zeros(shape, np.float32)
     x.reshape(-1)[::7] = 1
     x += 100  # with a pivot
     dy = laid_out(x, layout)
     y, dx = np.ones((2, *shape), np.float32)
     # Ten vectors of float64 count where there are very many channels.
-    limit = 2 * MB * threads + (80 * shape[1] if shape[1] > 10_000 else 0)
+    limit = MB + (80 * shape[1] if shape[1] > 10_000 else 0)
+    copy = 0 if dy.flags.c_contiguous else dy.nbytes
 
     def forward(training):
         stats = np.full(shape[1], 100, np.float32), np.ones(shape[1], np.float32)
@@ -221,22 +220,21 @@ def test_a_large_array_takes_little_more_than_its_results(shape, layout, threads
 
     for training in (True, False):
         (_, saved), used = peak(forward(training))
-        assert isinstance(saved, kernels.Saved)
-        vectors = sum(v.nbytes for v in saved[1:4] if v is not None)
+        vectors = saved.mean.nbytes + saved.invstd.nbytes
         assert used - vectors < limit
         (_, *vectors), used = peak(
             lambda saved=saved: F.batch_norm_backward(
                 dy, saved, out=dx, threads=threads
             )
         )
-        assert used - sum(v.nbytes for v in vectors) < limit
+        assert used - sum(v.nbytes for v in vectors) < limit + copy
     _, used = peak(lambda: F.batch_norm_backward(dy, saved, threads=threads))
-    assert dx.nbytes <= used < dx.nbytes + limit
+    assert dx.nbytes <= used < dx.nbytes + limit + copy
 
 
 def test_the_measure_sees_a_copy():
     x = np.ones((64, 64, 32, 32), np.float32)
     assert peak(x.copy)[1] >= x.nbytes
-    wide = x.astype(np.float64)
-    _, used = peak(lambda: F.batch_norm(wide, None, None, training=True))
-    assert used > 2 * wide.nbytes
+    strided = x[:, ::2]  # for the readable version
+    _, used = peak(lambda: F.batch_norm(strided, None, None, training=True))
+    assert used > 2 * strided.nbytes
