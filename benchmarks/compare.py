@@ -173,8 +173,11 @@ def report(found):
 
     text += ["", "training step, one thread: milliseconds"]
     rows = [
-        [name, *(f"{1e3 * t:.2f}" for t in times.values())]
-        + [f"{times['bnlib'] / times['PyTorch']:.2f}"]
+        [
+            name,
+            *(f"{1e3 * t:.2f}" for t in times.values()),
+            f"{times['bnlib'] / times['PyTorch']:.2f}",
+        ]
         for name, times in found["training"].items()
     ]
     text.append(table(["", "bnlib", "PyTorch", "bnlib / PyTorch"], rows))

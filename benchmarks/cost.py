@@ -21,7 +21,6 @@ import torch
 import bnlib
 from benchmarks.networks import network, step
 from benchmarks.timing import alternate, keep_memory, machine
-
 from bnlib.folding import fold
 
 LIBRARIES = {"bnlib": bnlib, "PyTorch": torch.nn}

@@ -33,7 +33,7 @@ def step(lib, net, x, target):
         def ours():
             sgd.zero_grad()
             loss(net(x), target)
-            net.backward(loss.backward())
+            net.backward(loss.backward(), input_gradient=False)
             sgd.step()
 
         return ours

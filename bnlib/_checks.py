@@ -17,6 +17,7 @@ from bnlib._types import Array
 FLOATS = (np.float16, np.float32, np.float64)
 # Other subclasses carry a meaning, such as a mask, that arithmetic here would lose.
 ARRAYS = (np.ndarray, np.memmap)
+COMPUTE = {np.dtype(dtype): np.result_type(dtype, np.float32) for dtype in FLOATS}
 INT = (int, np.integer)
 NO_NUMBERS = (bool, np.timedelta64)  # though Python and NumPy take them for integers
 INT64 = np.iinfo(np.int64)
@@ -24,7 +25,7 @@ INT64 = np.iinfo(np.int64)
 
 def compute_dtype(dtype: Any) -> np.dtype[Any]:
     """Return the dtype to compute in: float64 for float64 inputs, else float32."""
-    return np.result_type(dtype, np.float32)
+    return COMPUTE[np.dtype(dtype)]
 
 
 def described(value: Any) -> str:
@@ -51,6 +52,8 @@ def check_number(
     high: float = math.inf,
 ) -> float:
     """Return a number that NumPy can work with; raise unless it is finite and in a range."""
+    if type(value) is float and above < value < math.inf and low <= value <= high:
+        return value  # as nearly always
     if isinstance(value, NO_NUMBERS) or not isinstance(value, Real):
         kind = type(value).__name__
         raise TypeError(
@@ -330,12 +333,12 @@ def check_running(
         )
     if running_mean is None:
         return
-    running = {"running_mean": running_mean, "running_var": running_var}
-    for name, a in running.items():
+    pairs = (("running_mean", running_mean), ("running_var", running_var))
+    for (name, a), (other, b) in zip(pairs, reversed(pairs), strict=True):
         check_vector(call, name, a, x.shape[1:2], x)
         if training:
             check_writeable(call, name, a)
-            rest = {key: b for key, b in running.items() if b is not a}
+            rest = {} if a is b else {other: b}
             check_apart(call, name, a, x=x, **others, **rest)
     if training and running_mean is running_var:
         raise ValueError(

@@ -352,7 +352,9 @@ def _groups_backward(
 
 def parts(length, size, threads):
     """Return ``(first, last)`` of each part of the work on an array of so many numbers."""
-    number = 1 if size < LARGE else min(length, 2 * threads)
+    if size < LARGE or threads == 1:
+        return [(0, length)]
+    number = min(length, 2 * threads)
     cuts = [length * i // number for i in range(number + 1)]
     return list(itertools.pairwise(cuts))
 
@@ -361,7 +363,9 @@ def vector(a, value, length, dtype):
     """Return what stands for a weight or bias: it in C order, or a vector of one value."""
     if a is None:
         return np.full(length, value, dtype)
-    return np.require(a.reshape(-1), dtype, "CA")
+    a = a.reshape(-1)
+    fits = a.flags.c_contiguous and a.flags.aligned
+    return a if fits else np.require(a, dtype, "CA")
 
 
 def channels_forward(x, mean, var, weight, bias, eps, out, threads):
@@ -391,9 +395,10 @@ def channels_forward(x, mean, var, weight, bias, eps, out, threads):
     """
     N, C = x.shape[:2]
     batch = mean is None
-    mean, var = (
-        np.empty(C) if a is None else a.astype(np.float64) for a in (mean, var)
-    )
+    if batch:
+        mean, var = np.empty((2, C))
+    else:
+        mean, var = mean.astype(np.float64), var.astype(np.float64)
     invstd = np.empty(C)
     y = np.empty(x.shape, x.dtype) if out is None else out
     w, t = vector(weight, 1, C, x.dtype), vector(bias, 0, C, x.dtype)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bnlib._checks import (
+    check_bool,
     check_cache,
     check_floats,
     check_gradient,
@@ -194,7 +195,9 @@ def conv2d_forward(
     return y, Conv2dCache(columns, weight, image.shape, y.shape, stride, padding)
 
 
-def conv2d_backward(dy: Array, cache: Conv2dCache) -> tuple[Array, Array, Array]:
+def conv2d_backward(
+    dy: Array, cache: Conv2dCache, *, input_gradient: bool = True
+) -> tuple[Array | None, Array, Array]:
     """Return the gradients of `conv2d_forward`.
 
     Parameters
@@ -203,10 +206,12 @@ def conv2d_backward(dy: Array, cache: Conv2dCache) -> tuple[Array, Array, Array]
         Gradient of the loss with respect to the output, in its dtype.
     cache : Conv2dCache
         From `conv2d_forward`.
+    input_gradient : bool
+        False for None as `dx`, without computing it: in a first layer nobody needs it.
 
     Returns
     -------
-    dx : ndarray of shape (N, C, H, W)
+    dx : ndarray of shape (N, C, H, W) or None
         Gradient with respect to x.
     dweight, dbias : ndarray
         Gradients with respect to weight and bias, in their shapes.
@@ -218,12 +223,14 @@ def conv2d_backward(dy: Array, cache: Conv2dCache) -> tuple[Array, Array, Array]
     rows = dy.reshape(N, out, Ho * Wo)
     wide = compute_dtype(dy.dtype)
     dweight = (rows @ columns.transpose(0, 2, 1)).sum(0, wide).reshape(weight.shape)
-    dcolumns = weight.reshape(out, -1).T @ rows
-    patches = dcolumns.reshape(N, *weight.shape[1:], Ho, Wo)
-    dx = cropped(overlap_add(patches, shape, stride), padding)  # col2im
     dweight, dbias = (
         a.astype(dy.dtype, copy=False) for a in (dweight, dy.sum((0, 2, 3), wide))
     )
+    if not check_bool("conv2d_backward", "input_gradient", input_gradient):
+        return None, dweight, dbias
+    dcolumns = weight.reshape(out, -1).T @ rows
+    patches = dcolumns.reshape(N, *weight.shape[1:], Ho, Wo)
+    dx = cropped(overlap_add(patches, shape, stride), padding)  # col2im
     return dx, dweight, dbias
 
 

@@ -59,6 +59,7 @@ class _Affine(Layer):
         "dtype": check_param_dtype,
     }
     _fixed = ("dtype",)
+    _may_skip = True
 
     dtype: Any
 
@@ -164,20 +165,24 @@ class Linear(_Affine):
         y, self.cache = F.linear_forward(x, self.weight.data, bias)
         return y
 
-    def backward(self, dy: Array) -> Array:
+    def backward(self, dy: Array, *, input_gradient: bool = True) -> Array | None:
         """Add to the gradients of weight and bias.
 
         Parameters
         ----------
         dy : ndarray of shape (N, out_features)
             Gradient of the loss with respect to the output.
+        input_gradient : bool
+            Whether to compute the gradient with respect to x, which a first layer does not need.
 
         Returns
         -------
-        ndarray of shape (N, in_features)
+        ndarray of shape (N, in_features) or None
             Gradient with respect to x.
         """
-        dx, *gradients = F.linear_backward(dy, self.saved_cache())
+        dx, *gradients = F.linear_backward(
+            dy, self.saved_cache(), input_gradient=input_gradient
+        )
         self.gather(*gradients)
         return dx
 
@@ -270,20 +275,24 @@ class Conv2d(_Affine):
         )
         return y
 
-    def backward(self, dy: Array) -> Array:
+    def backward(self, dy: Array, *, input_gradient: bool = True) -> Array | None:
         """Add to the gradients of weight and bias.
 
         Parameters
         ----------
         dy : ndarray of shape (N, out_channels, Ho, Wo)
             Gradient of the loss with respect to the output.
+        input_gradient : bool
+            Whether to compute the gradient with respect to x, which a first layer does not need.
 
         Returns
         -------
-        ndarray of shape (N, in_channels, H, W)
+        ndarray of shape (N, in_channels, H, W) or None
             Gradient with respect to x.
         """
-        dx, *gradients = F.conv2d_backward(dy, self.saved_cache())
+        dx, *gradients = F.conv2d_backward(
+            dy, self.saved_cache(), input_gradient=input_gradient
+        )
         self.gather(*gradients)
         return dx
 

@@ -324,6 +324,8 @@ class Module:
     # Whether the class is one of bnlib: none of those goes on after an error of what it calls, or
     # changes a parameter in a forward.
     _known: ClassVar[bool] = True
+    # Whether its backward can leave out the gradient with respect to x.
+    _may_skip: ClassVar[bool] = False
 
     training = True
     forward: Callable[..., Any]
@@ -805,6 +807,8 @@ class Sequential(Module):
     ReLU()
     """
 
+    _may_skip = True
+
     def __init__(self, *layers: Module | Mapping[str, Module]):
         super().__init__()
         self._layers: dict[str, Module] = {}
@@ -913,26 +917,35 @@ class Sequential(Module):
             raise
         return x
 
-    def backward(self, dy: Array) -> Array:
+    def backward(self, dy: Array, *, input_gradient: bool = True) -> Array | None:
         """Run the layers' backwards in reverse order.
 
         Parameters
         ----------
         dy : ndarray
             Gradient of the loss with respect to the output.
+        input_gradient : bool
+            False for None instead of the gradient with respect to x: in training nobody needs it,
+            and a first layer that is a `Linear` or a `Conv2d` does not compute it.
 
         Returns
         -------
-        ndarray
+        ndarray or None
             Gradient with respect to x.
         """
+        check_bool("Sequential.backward", "input_gradient", input_gradient)
+        dx: Array | None = dy
+        last = len(self._layers) - 1
         try:
-            for name, layer in reversed(self._layers.items()):  # noqa: B007
-                dy = layer.backward(dy)
+            for i, (name, layer) in enumerate(reversed(self._layers.items())):  # noqa: B007
+                if i == last and not input_gradient and layer._may_skip:
+                    dx = layer.backward(dx, input_gradient=False)
+                else:
+                    dx = layer.backward(dx)
         except (TypeError, ValueError) as error:
             _locate(error, name)
             raise
-        return dy
+        return dx if input_gradient else None
 
 
 class Residual(Module):

@@ -10,6 +10,7 @@ import numpy as np
 
 from bnlib._checks import (
     as_array,
+    check_bool,
     check_cache,
     check_floats,
     check_gradient,
@@ -125,10 +126,14 @@ def linear_forward(
             f"linear: expected x of shape (N, {weight.shape[1]}), got {x.shape}"
         )
     y = x @ weight.T
-    return (y if bias is None else y + bias), LinearCache(x, weight)
+    if bias is not None:
+        y += bias
+    return y, LinearCache(x, weight)
 
 
-def linear_backward(dy: Array, cache: LinearCache) -> tuple[Array, Array, Array]:
+def linear_backward(
+    dy: Array, cache: LinearCache, *, input_gradient: bool = True
+) -> tuple[Array | None, Array, Array]:
     """Return the gradients of `linear_forward`.
 
     Parameters
@@ -137,10 +142,12 @@ def linear_backward(dy: Array, cache: LinearCache) -> tuple[Array, Array, Array]
         Gradient of the loss with respect to the output, in its dtype.
     cache : LinearCache
         From `linear_forward`.
+    input_gradient : bool
+        False for None as `dx`, without computing it: in a first layer nobody needs it.
 
     Returns
     -------
-    dx : ndarray of shape (N, in_features)
+    dx : ndarray of shape (N, in_features) or None
         Gradient with respect to x.
     dweight, dbias : ndarray
         Gradients with respect to weight and bias, in their shapes.
@@ -149,7 +156,8 @@ def linear_backward(dy: Array, cache: LinearCache) -> tuple[Array, Array, Array]
     x, weight = cache
     check_gradient("linear_backward", dy, (len(x), len(weight)), x.dtype)
     dbias = dy.sum(0, dtype=compute_dtype(dy.dtype)).astype(dy.dtype, copy=False)
-    return dy @ weight, dy.T @ x, dbias
+    check_bool("linear_backward", "input_gradient", input_gradient)
+    return dy @ weight if input_gradient else None, dy.T @ x, dbias
 
 
 # Activations -------------------------------------------------------------------------------

@@ -92,6 +92,11 @@ def run(
     >>> sorted(found)
     ['a', 'b']
     """
+    number = min(threads, len(items)) - 1
+    if number < 1:
+        for item in items:
+            work(*item)
+        return
     waiting = iter(items)
 
     def share() -> None:
@@ -99,7 +104,6 @@ def run(
             work(*item)
 
     helpers = []
-    number = min(threads, len(items)) - 1
     with contextlib.suppress(RuntimeError):  # the interpreter is about to end
         helpers += [_pool(number).submit(share) for _ in range(number)]
     try:

@@ -16,6 +16,8 @@ hypothesis.settings.load_profile("steady")
 @pytest.fixture(scope="module", params=["reference", "compiled"])
 def backend(request):
     """Run the tests of a module with the readable version, then with the compiled loops."""
+    if request.param == "compiled":
+        pytest.importorskip("numba", exc_type=ImportError)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BNLIB_BACKEND", request.param)
         yield request.param

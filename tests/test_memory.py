@@ -202,6 +202,7 @@ def peak(call):
 def test_a_large_array_takes_little_more_than_its_results(
     monkeypatch, shape, layout, threads
 ):
+    pytest.importorskip("numba", exc_type=ImportError)
     monkeypatch.setenv("BNLIB_BACKEND", "compiled")
     x = np.zeros(shape, np.float32)
     x.reshape(-1)[::7] = 1

@@ -218,3 +218,45 @@ def test_repr_shows_the_nesting_as_pytorch_does():
         for lib in (bnlib, torch.nn)
     )
     assert repr(ours) == repr(theirs)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        lambda: bnlib.Conv2d(3, 2, 3),
+        lambda: bnlib.Sequential(bnlib.Conv2d(3, 2, 3), bnlib.ReLU()),
+        lambda: bnlib.ReLU(),
+        lambda: bnlib.Residual(bnlib.Conv2d(3, 3, 3, padding=1)),
+        lambda: bnlib.Sequential(bnlib.Flatten(), bnlib.Linear(75, 4)),
+    ],
+)
+def test_a_backward_may_leave_out_the_gradient_of_the_input(first):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((4, 3, 5, 5), np.float32)
+    net = bnlib.Sequential(first(), bnlib.Flatten())
+    dy = rng.standard_normal(net(x).shape, np.float32)
+    assert net.backward(dy).shape == x.shape
+    expected = [p.grad.copy() for p in net.parameters()]
+    net.zero_grad()
+    net(x)
+    assert net.backward(dy, input_gradient=False) is None
+    for parameter, grad in zip(net.parameters(), expected, strict=True):
+        assert np.array_equal(parameter.grad, grad)
+        assert grad.any()
+
+
+@pytest.mark.parametrize("layer", [bnlib.Linear(3, 2), bnlib.Conv2d(3, 2, 1)])
+def test_a_first_layer_does_not_compute_it(layer):
+    x = np.ones((4, 3) if isinstance(layer, bnlib.Linear) else (4, 3, 2, 2), "f")
+    dy = np.ones_like(layer(x))
+    assert layer.backward(dy, input_gradient=False) is None
+    layer(x)
+    before = layer.weight.grad.copy()
+    with pytest.raises(TypeError, match="expected input_gradient to be True or False"):
+        layer.backward(dy, input_gradient=0)
+    assert np.array_equal(layer.weight.grad, before)
+    assert layer.backward(dy).shape == x.shape  # what was refused has used up nothing
+    net = bnlib.Sequential(layer)
+    net(x)
+    with pytest.raises(TypeError, match="expected input_gradient to be True or False"):
+        net.backward(dy, input_gradient="no")

@@ -19,3 +19,5 @@ def one_cpu() -> None:
     os.environ["ATEN_CPU_CAPABILITY"] = "avx2"  # PyTorch
     if cpu.get("X86_V3"):
         os.environ["OPENBLAS_CORETYPE"] = "Haswell"
+        # Numba: what x86-64-v3 has, and nothing that this machine has besides.
+        os.environ.update(NUMBA_CPU_NAME="x86-64-v3", NUMBA_CPU_FEATURES="")

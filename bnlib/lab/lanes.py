@@ -52,8 +52,6 @@ class LaneLinear(Layer):
         Weights of all lanes.
     bias : Parameter of shape (K, out) or None
         Biases of all lanes.
-    wants_dx : bool
-        Whether `backward` returns dx; False for a first layer, whose dx nobody asks for.
 
     Raises
     ------
@@ -62,13 +60,14 @@ class LaneLinear(Layer):
         for an input of another shape or dtype.
     """
 
+    _may_skip = True
+
     def __init__(self, layers: Sequence[Linear]):
         super().__init__()
         layers = _alike("LaneLinear", layers, Linear)
         self.weight = Parameter(np.stack([layer.weight.data for layer in layers]))
         biases = [layer.bias.data for layer in layers if layer.bias is not None]
         self.bias = Parameter(np.stack(biases)) if biases else None
-        self.wants_dx = True
 
     def forward(self, x: Array) -> Array:
         """Return each lane's ``x @ weight.T + bias``.
@@ -99,18 +98,20 @@ class LaneLinear(Layer):
         self.cache = lanes
         return y.reshape(len(x), K * n_out)
 
-    def backward(self, dy: Array) -> Array | None:
+    def backward(self, dy: Array, *, input_gradient: bool = True) -> Array | None:
         """Return dx, if it is wanted; add to the gradients of weight and bias.
 
         Parameters
         ----------
         dy : ndarray of shape (N, K·out)
             Gradient of the loss with respect to the output.
+        input_gradient : bool
+            Whether to compute the gradient with respect to the input.
 
         Returns
         -------
         ndarray of shape (N, K·in) or None
-            Gradient with respect to the input of each lane; None where `wants_dx` is False.
+            Gradient with respect to the input of each lane.
         """
         lanes, weight = self.saved_cache(), self.weight.data
         K, n_out, n_in = weight.shape
@@ -118,7 +119,7 @@ class LaneLinear(Layer):
         check_gradient("LaneLinear.backward", dy, (N, K * n_out), weight.dtype)
         dy = dy.reshape(N, K, n_out).transpose(1, 0, 2)  # (K, N, out)
         dx = None
-        if self.wants_dx:
+        if input_gradient:
             dx = np.empty((N, K, n_in), dy.dtype)
             np.matmul(dy, weight, out=dx.transpose(1, 0, 2))
             dx = dx.reshape(N, K * n_in)

@@ -24,7 +24,7 @@ from ._checks import (
     check_values,
 )
 from .data import Data, batches
-from .lanes import LaneLinear, lane_accuracy, losses_and_gradients, stacked
+from .lanes import lane_accuracy, losses_and_gradients, stacked
 from .training import History, caches, check_run, progress
 
 __all__ = ["best_rate", "sweep", "sweep_rates"]
@@ -105,7 +105,6 @@ def sweep(
     orders = [_orders(len(data.x_train), batch_size, rng) for rng in rngs]
     losses, accuracies, evaluations, probes, seconds = [], [], [], [], 0.0
     kept: list[Any] = []
-    first = net[0] if isinstance(net[0], LaneLinear) else None
 
     def evaluate(step: int) -> None:
         val = lane_accuracy(net, data.x_val, data.y_val, K)
@@ -128,11 +127,7 @@ def sweep(
             accuracies.append((logits.argmax(2) == target).mean(0))
             for one in optimizers:
                 one.zero_grad()
-            if first is not None:
-                first.wants_dx = False
-            net.backward(dlogits.reshape(batch_size, -1))
-            if first is not None:
-                first.wants_dx = True
+            net.backward(dlogits.reshape(batch_size, -1), input_gradient=False)
             for one in optimizers:
                 one.step()
             seconds += time.perf_counter() - start

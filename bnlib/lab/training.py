@@ -19,7 +19,7 @@ from bnlib._checks import (
 )
 from bnlib._types import Array
 from bnlib.layers import CrossEntropyLoss
-from bnlib.module import Module, no_grad
+from bnlib.module import Module, Sequential, no_grad
 from bnlib.optim import Optimizer
 
 from ._checks import check_classes, check_kind, check_labels, check_split
@@ -258,6 +258,8 @@ def fit(
         evaluated.append((step, np.mean(guesses == data.y_val), seconds))
         probes.append(None if probe is None else probe(net))
 
+    # Nobody needs the gradient with respect to the images.
+    skip = {"input_gradient": False} if type(net) is Sequential else {}
     # With a learning rate that is too high, numbers overflow.
     with np.errstate(all="ignore"):
         evaluate(0)
@@ -268,7 +270,7 @@ def fit(
             kept[:] = caches(net)
             trained.append((criterion(logits, y), np.mean(logits.argmax(1) == y)))
             optimizer.zero_grad()
-            net.backward(criterion.backward())
+            net.backward(criterion.backward(), **skip)
             optimizer.step()
             seconds += time.perf_counter() - start
             if step % every == 0 or step == steps:
