@@ -233,7 +233,7 @@ class _Tracking(_Norm):
             x, mean, var, *self.affine_data(), by_batch, momentum, self.eps
         )
         # A worker counts a batch of which others have the samples; nobody counts an empty one.
-        seen = x.size or getattr(self.cache, "m", 0)
+        seen = x.size or self.cache.m
         if count and seen and self.num_batches_tracked is not None:
             self.num_batches_tracked[...] = count
         return y

@@ -260,3 +260,164 @@ def test_a_first_layer_does_not_compute_it(layer):
     net(x)
     with pytest.raises(TypeError, match="expected input_gradient to be True or False"):
         net.backward(dy, input_gradient="no")
+
+
+# Residual ----------------------------------------------------------------------------------
+
+
+def linear(seed, n_in=3, n_out=3):
+    """Return a small linear layer in float64."""
+    return bnlib.Linear(n_in, n_out, dtype=float, rng=np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("shortcut", [None, lambda: linear(2), bnlib.Tanh])
+def test_residual_adds_what_goes_around(shortcut):
+    shortcut = None if shortcut is None else shortcut()
+    net = bnlib.Residual(Sequential(linear(1), bnlib.Sigmoid()), shortcut)
+    rng = np.random.default_rng(0)
+    x, dy = rng.standard_normal((2, 5, 3))
+    around = x if shortcut is None else shortcut(x)
+    assert_close(net(x), net.branch(x) + around)
+
+    def loss(x):
+        with bnlib.no_grad():
+            return float((net(x) * dy).sum())
+
+    net(x)
+    bnlib.gradcheck(loss, x, net.backward(dy))
+
+
+def test_residual_says_what_is_in_it():
+    net = bnlib.Residual(Sequential(bnlib.ReLU()), bnlib.Tanh())
+    assert repr(net) == (
+        "Residual(\n  (branch): Sequential(\n    (0): ReLU()\n  )\n  (shortcut): Tanh()\n)"
+    )
+    with pytest.raises(TypeError, match=r"^Residual: expected branch to be a Module"):
+        bnlib.Residual("x")
+
+
+class Constant(bnlib.Module):
+    """Returns what it was given, whatever comes in."""
+
+    def __init__(self, y):
+        self.y = y
+
+    def forward(self, x):
+        return self.y
+
+    def backward(self, dy):
+        raise ValueError(*self.y)
+
+
+@pytest.mark.parametrize(
+    ("y", "error", "message"),
+    [
+        (
+            np.zeros((2, 3)),
+            ValueError,
+            r"\(2, 3\) float64 from the branch and \(2, 3\) float32",
+        ),
+        (
+            np.zeros((1, 3), "f"),
+            ValueError,
+            r"\(1, 3\) float32 from the branch and \(2, 3\) float32",
+        ),
+        (np.zeros((2, 3), int), TypeError, "the branch's output of a float"),
+    ],
+)
+def test_residual_adds_like_to_like(y, error, message):
+    with pytest.raises(error, match=f"^Residual: expected .*{message}"):
+        bnlib.Residual(Constant(y))(np.zeros((2, 3), "f"))
+
+
+# What is refused, and how ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrap", [Sequential, bnlib.Residual])
+@pytest.mark.parametrize("reason", [(5,), ("a", 2), ()])
+def test_an_error_that_is_no_text_stays_as_it_is(wrap, reason):
+    net = wrap(Constant(np.zeros((1, 1), "f")))
+    net(np.zeros((1, 1), "f"))
+    inner = net[0] if wrap is Sequential else net.branch
+    inner.y = reason
+    with pytest.raises(ValueError) as info:  # noqa: PT011
+        net.backward(np.zeros((1, 1), "f"))
+    assert info.value.args == reason
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        (lambda net: net["0"], TypeError, "Sequential: expected a position as an int"),
+        (lambda net: net[2], IndexError, "Sequential: expected a position below 2"),
+        (lambda net: net[-3], IndexError, "Sequential: expected a position below 2"),
+        (lambda net: net.apply(3), TypeError, "Sequential.apply: expected function"),
+        (lambda net: net.train("x"), TypeError, "Sequential.train: expected mode"),
+        (
+            lambda net: net.load_state_dict(5),
+            TypeError,
+            "Sequential.load_state_dict: expected state to be a dict, got int",
+        ),
+        (
+            lambda net: net.load_state_dict(net.state_dict(), strict=1),
+            TypeError,
+            "Sequential.load_state_dict: expected strict to be True or False",
+        ),
+        (
+            lambda net: net.backward(np.zeros((2, 3))),
+            ValueError,
+            "Sequential.backward: expected a forward call first",
+        ),
+        (
+            lambda net: net[0].saved_cache(),
+            ValueError,
+            "Linear.backward: expected a forward call first",
+        ),
+        (
+            lambda _: bnlib.Parameter(np.zeros(2, np.float16)),
+            TypeError,
+            "Parameter: expected data of dtype float32 or float64, got float16",
+        ),
+    ],
+)
+def test_what_a_module_refuses(wrong, error, message):
+    net = Sequential(linear(1), bnlib.ReLU())
+    with pytest.raises(error, match=f"^{message}"):
+        wrong(net)
+
+
+def test_positions_count_from_both_ends():
+    net = Sequential(linear(1), bnlib.ReLU())
+    assert net[-2] is net[0]
+    assert net[-1] is net[1]
+
+
+def test_a_parameter_may_carry_a_note(tmp_path):
+    p = bnlib.Parameter(np.zeros(2))
+    p.note = "the last layer"
+    assert p.note == "the last layer"
+    room = np.memmap(tmp_path / "weights", np.float64, "w+", shape=(3,))
+    assert type(bnlib.Parameter(room).grad) is np.ndarray
+
+
+def test_a_module_that_stands_twice_is_named_once():
+    class Twice(bnlib.Module):
+        def __init__(self):
+            self.a = self.b = bnlib.ReLU()
+
+    assert [name for name, _ in Twice().named_modules()] == ["", "a"]
+
+
+def test_a_base_beside_module_hears_of_its_subclasses():
+    class Registry:
+        seen = ()
+
+        def __init_subclass__(cls, tag, **kwargs):
+            super().__init_subclass__(**kwargs)
+            Registry.seen += (tag,)
+
+    class Tagged(bnlib.Module, Registry, tag="x"):
+        pass
+
+    assert Registry.seen == ("x",)
+    assert isinstance(Tagged(), bnlib.Module)

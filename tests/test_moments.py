@@ -273,3 +273,25 @@ def test_all_reduce_may_write_into_its_vector():
     before = fingerprint(mean, var)
     assert reduce_moments(2, mean, var, twice)[0] == 4
     assert fingerprint(mean, var) == before
+
+
+def test_workers_without_any_value_have_no_moments():
+    nothing = np.full(2, np.nan)
+    count, mean, var = reduce_moments(0, nothing, nothing, lambda vector: vector)
+    assert count == 0
+    assert np.isnan([mean, var]).all()
+
+
+def test_one_value_in_all_workers_is_its_own_mean():
+    def with_an_empty_worker(vector):
+        return vector
+
+    one = np.array([3.0, -2.0])
+    count, mean, var = reduce_moments(1, one, np.zeros(2), with_an_empty_worker)
+    assert count == 1
+    assert_close(mean, one)
+    assert_close(var, np.zeros(2))
+    # The last entry of what is summed may be 0 or −1: the count is the first.
+    for last in (0.0, -1.0):
+        values = np.array([5.0, last])
+        assert reduce_moments(2, values, np.ones(2), with_an_empty_worker)[0] == 2

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 import bnlib
 from bnlib import functional as F
+from bnlib import normalize
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -428,3 +429,88 @@ def test_one_group_is_layer_norm_of_a_whole_sample():
     x = np.random.default_rng(0).standard_normal((5, 4, 3))
     assert_close(F.group_norm(x, 1), F.layer_norm(x, (4, 3)), rtol=1e-12)
     assert math.isclose(F.group_norm(x, 1)[0].std(), 1, rel_tol=1e-4)
+
+
+# Settings and their defaults ---------------------------------------------------------------
+
+NORM_LAYERS = [name for name in bnlib.norm.__all__ if name != "SyncBatchNorm"]
+
+
+@pytest.mark.parametrize("name", NORM_LAYERS)
+def test_defaults_of_a_layer_are_pytorchs(name):
+    ours = inspect.signature(getattr(bnlib, name)).parameters
+    theirs = inspect.signature(getattr(torch.nn, name)).parameters
+    shared = {key for key in ours if key in theirs and key != "dtype"}
+    assert {"eps"} <= shared
+    for key in shared:
+        assert ours[key].default == theirs[key].default, key
+
+
+@pytest.mark.parametrize("function", ["batch_norm", "layer_norm", "rms_norm"])
+def test_defaults_of_a_function_are_pytorchs(function):
+    theirs = inspect.signature(getattr(torch.nn.functional, function)).parameters
+    for end in ("", "_forward"):
+        ours = inspect.signature(getattr(F, function + end)).parameters
+        for key, parameter in ours.items():
+            if key in theirs:
+                assert parameter.default == theirs[key].default, key
+
+
+def test_the_readable_version_has_the_same_defaults():
+    ours = inspect.signature(F.batch_norm_forward).parameters
+    for key, parameter in inspect.signature(
+        normalize.batch_norm_forward
+    ).parameters.items():
+        assert parameter.default == ours[key].default, key
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "dtype", "error", "message"),
+    [
+        (
+            lambda: bnlib.SyncBatchNorm(3, all_reduce=lambda v: v),
+            (4, 3),
+            np.float64,
+            TypeError,
+            "SyncBatchNorm: x is float64, the layer float32",
+        ),
+        (
+            lambda: bnlib.SyncBatchNorm(3, all_reduce=lambda v: v),
+            (4, 2),
+            np.float32,
+            ValueError,
+            "SyncBatchNorm: expected .*3 channels",
+        ),
+        (
+            lambda: bnlib.InstanceNorm1d(3),
+            (4, 2, 5),
+            np.float32,
+            ValueError,
+            "InstanceNorm1d: expected .*3 channels",
+        ),
+        (
+            lambda: bnlib.GroupNorm(2, 3),
+            (4, 3),
+            np.float32,
+            ValueError,
+            "GroupNorm: expected num_groups to divide 3, got 2",
+        ),
+    ],
+)
+def test_a_layer_says_what_does_not_fit(make, shape, dtype, error, message):
+    with pytest.raises(error, match=message):
+        make()(np.ones(shape, dtype))
+
+
+def test_a_counter_that_cannot_be_written_is_named():
+    bn = bnlib.BatchNorm1d(2)
+    bn.num_batches_tracked.flags.writeable = False
+    with pytest.raises(ValueError, match="expected num_batches_tracked to be writ"):
+        bn(np.ones((3, 2), np.float32))
+
+
+def test_one_running_statistic_alone_is_refused():
+    bn = bnlib.BatchNorm1d(2).eval()
+    bn.running_mean = None
+    with pytest.raises(ValueError, match="both or neither"):
+        bn(np.ones((3, 2), np.float32))

@@ -5,6 +5,7 @@ import pytest
 import torch
 from helpers import assert_close, to_torch
 
+import bnlib
 from bnlib import Parameter, optim
 
 SHAPES = (4, 3), (3,), ()
@@ -114,3 +115,69 @@ def test_adams_first_step_has_the_size_of_the_rate():
     p.grad += [1e-3, -1.0, 1e3]
     optim.Adam([p], lr=0.1, eps=0.0).step()
     assert_close(p.data, np.array([-0.1, 0.1, -0.1]), rtol=1e-12)
+
+
+def parameter(*shape):
+    """Return a parameter of ones."""
+    return bnlib.Parameter(np.ones(shape))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda p: optim.SGD([p, p]), ValueError, "expected each Parameter once"),
+        (lambda p: optim.SGD(p), TypeError, "iterable of Parameter, got one Parameter"),
+        (
+            lambda p: optim.Adam(bnlib.Linear(2, 2)),
+            TypeError,
+            "iterable of Parameter, got one Linear",
+        ),
+        (
+            lambda p: optim.SGD([p], lr=np.array([0.1, -1e-9])),
+            ValueError,
+            "expected a finite lr >= 0",
+        ),
+        (
+            lambda p: optim.SGD([p], lr=np.array([0.1, np.inf])),
+            ValueError,
+            "expected a finite lr >= 0",
+        ),
+        (
+            lambda p: optim.SGD([p], weight_decay=np.ones(3)),
+            ValueError,
+            r"weight_decay as a number or an array that fits \(4, 2\), got shape \(3,\)",
+        ),
+        (
+            lambda p: optim.SGD([p], lr=np.ones((1, 4, 2))),
+            ValueError,
+            r"lr as a number or an array that fits \(4, 2\)",
+        ),
+    ],
+)
+def test_what_an_optimizer_refuses(make, error, message):
+    with pytest.raises(error, match=message):
+        make(parameter(4, 2))
+
+
+@pytest.mark.parametrize("shape", [(2,), (1,), (4, 1), (1, 2), (4, 2), ()])
+def test_a_rate_may_be_an_array_that_fits(shape):
+    p = parameter(4, 2)
+    p.grad += 1
+    rate = np.zeros(shape)
+    rate[...] = np.arange(rate.size).reshape(shape)
+    optim.SGD([p], lr=rate).step()
+    np.testing.assert_array_equal(p.data, 1 - np.broadcast_to(rate, (4, 2)))
+
+
+def test_the_base_has_no_rule():
+    p = parameter(2)
+    base = optim.Optimizer([p], lr=0.1, weight_decay=0.0)
+    with pytest.raises(NotImplementedError):
+        base.step()
+
+
+def test_groups_that_were_spoilt_are_named():
+    sgd = optim.SGD([parameter(2)], lr=0.1)
+    sgd.param_groups = [{"lr": 0.1}]
+    with pytest.raises(ValueError, match="SGD: expected a group as a dict with params"):
+        sgd.zero_grad()

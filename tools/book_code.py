@@ -133,7 +133,8 @@ def definitions(module: str) -> dict[str, str]:
     for node in ast.parse(source).body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             names.append(node.name)
-            lines = source.splitlines()[node.lineno - 1 : node.end_lineno]
+            first = min([node.lineno, *(line.lineno for line in node.decorator_list)])
+            lines = source.splitlines()[first - 1 : node.end_lineno]
             parts.append(plain("\n".join(lines)))
     return dict(zip(names, formatted(parts), strict=True))
 
