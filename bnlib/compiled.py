@@ -32,7 +32,8 @@ OPTIONS = {
 }
 RUN = 1024  # numbers of one sample that are worked on together
 SHORT = 257  # values of a channel in a sample: with fewer, several channels are one row
-LARGE = 2**17  # numbers from which on the work is shared out
+LARGE = 2**18  # numbers from which on the work is shared out
+LEAST = 256  # numbers of one sample in a part: with fewer, too little lies together
 BLOCKS = (
     16  # into which samples are shared out, for gradients that are sums over samples
 )
@@ -350,11 +351,11 @@ def _groups_backward(
 # What `bnlib.functional` calls -------------------------------------------------------------
 
 
-def parts(length, size, threads):
+def parts(length, size, threads, most):
     """Return ``(first, last)`` of each part of the work on an array of so many numbers."""
     if size < LARGE or threads == 1:
         return [(0, length)]
-    number = min(length, 2 * threads)
+    number = max(1, min(length, 2 * threads, most))
     cuts = [length * i // number for i in range(number + 1)]
     return list(itertools.pairwise(cuts))
 
@@ -408,7 +409,7 @@ def channels_forward(x, mean, var, weight, bias, eps, out, threads):
     def work(first, last):
         function(rows, w, t, eps, limit, batch, mean, var, invstd, out, first, last)
 
-    run(work, parts(C, x.size, threads), threads)
+    run(work, parts(C, x.size, threads, x[0].size // LEAST), threads)
     return y, mean, var, invstd
 
 
@@ -447,7 +448,7 @@ def channels_backward(dy, x, batch, weight, mean, invstd, out, threads):
     def work(first, last):
         function(g, rows, w, batch, mean, invstd, out, dweight, dbias, first, last)
 
-    run(work, parts(C, x.size, threads), threads)
+    run(work, parts(C, x.size, threads, x[0].size // LEAST), threads)
     return dx, dweight, dbias
 
 
@@ -488,7 +489,7 @@ def groups_forward(x, view, weight, bias, eps, centered, threads):
             rows, G, w, t, eps, limit, centered, mean, var, invstd, out, first, last
         )
 
-    run(work, parts(N * G, x.size, threads), threads)
+    run(work, parts(N * G, x.size, threads, N * G), threads)
     return y, mean, var, invstd
 
 

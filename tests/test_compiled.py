@@ -282,6 +282,7 @@ def test_what_is_not_finite_stays_in_its_sample(norm, value):
 @pytest.mark.parametrize("shape", REAL, ids=str)
 def test_every_number_of_threads_gives_the_same_bits(shape, offset, monkeypatch):
     monkeypatch.setattr(compiled, "LARGE", 1)
+    monkeypatch.setattr(compiled, "LEAST", 1)
     rng = np.random.default_rng(0)
     x, dy = rng.standard_normal((2, *shape), np.float32)
     x[:, ::2] += np.float32(offset)
@@ -304,11 +305,18 @@ def test_every_number_of_threads_gives_the_same_bits(shape, offset, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("length", "size", "threads", "number"),
-    [(64, 2**10, 4, 1), (64, 2**20, 2, 4), (3, 2**20, 2, 3), (1, 2**20, 8, 1)],
+    ("length", "size", "threads", "most", "number"),
+    [
+        (64, 2**10, 4, 64, 1),
+        (64, 2**20, 1, 64, 1),
+        (64, 2**20, 2, 64, 4),
+        (64, 2**20, 2, 3, 3),
+        (3, 2**20, 2, 99, 3),
+        (1, 2**20, 8, 0, 1),
+    ],
 )
-def test_the_work_is_cut_into_parts(length, size, threads, number):
-    cuts = compiled.parts(length, size, threads)
+def test_the_work_is_cut_into_parts(length, size, threads, most, number):
+    cuts = compiled.parts(length, size, threads, most)
     assert len(cuts) == number
     assert [i for first, last in cuts for i in range(first, last)] == list(
         range(length)
