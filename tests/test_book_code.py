@@ -104,6 +104,11 @@ class C(Exception):
     )
 
 
+def test_a_decorator_is_shown():
+    assert definitions("compiled")["sums"].startswith("@inner\ndef sums(row, pivot):")
+    assert definitions("threads")["_pool"].startswith("@functools.cache\n")
+
+
 def test_what_the_book_shows_can_be_compiled():
     for module in CORE:
         for name, source in definitions(module).items():

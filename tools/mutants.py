@@ -59,7 +59,51 @@ OPERATORS = {
 NAMES = {"float64": "float32", "float32": "float64"}
 
 # (line, before, after): why the change makes no difference.
-EQUIVALENT: dict[tuple[str, str, str], str] = {}
+COPY = "a copy more: the same numbers"
+SAME = "two lists that are of one length by what was checked before"
+ROOT_INIT = "the base class has nothing to initialize"
+EQUIVALENT = {
+    ("forward.wrapped = True  # type: ignore[attr-defined]", "True", "False"): "a mark",
+    (
+        "backward.wrapped = True  # type: ignore[attr-defined]",
+        "True",
+        "False",
+    ): "a mark",
+    (
+        "if len(layers) == 1 and isinstance(layers[0], Mapping):",
+        "0",
+        "-1",
+    ): "the first of one is the last",
+    ("named = dict(layers[0])", "0", "-1"): "the first of one is the last",
+    ("momentum = 1 / count if count else 0", "0", "1"): "no batch, no update",
+    (
+        "gradient = (gradient + decay * data).astype(data.dtype, copy=False)",
+        "False",
+        "True",
+    ): COPY,
+    ("copy=False,", "False", "True"): COPY,
+    (
+        "for own, group in zip(self.param_groups, groups, strict=True):",
+        "True",
+        "False",
+    ): SAME,
+    (
+        "for own, group in zip(new.param_groups, groups, strict=True):",
+        "True",
+        "False",
+    ): SAME,
+    (
+        'for parameter, i in zip(own["params"], group["params"], strict=True):',
+        "True",
+        "False",
+    ): SAME,
+    (
+        "a not in (1, b) for a, b in zip(rate.shape, tail, strict=True)",
+        "True",
+        "False",
+    ): SAME,
+    ("super().__init__()", "super().__init__()", "pass"): ROOT_INIT,
+}
 
 
 def changed(node, is_condition):
@@ -123,6 +167,8 @@ def mutants(source):
                 start = lines[node.lineno - 1] + node.col_offset
                 end = lines[node.end_lineno - 1] + node.end_col_offset
                 before, after = ast.unparse(node), ast.unparse(twin)
+                if before == after:  # 2 · 0.0
+                    continue
                 new = after if isinstance(node, ast.stmt) else f"({after})"
                 yield (
                     node.lineno,
