@@ -1,5 +1,6 @@
 """bnlib against its readable version, PyTorch and the memory: one layer, and whole steps."""
 
+import itertools
 import json
 import math
 import os
@@ -15,8 +16,9 @@ import torch
 import bnlib
 from benchmarks import story
 from benchmarks.networks import network, step
-from benchmarks.rivals import CASES, WHAT, floor, ours, theirs
+from benchmarks.rivals import CASES, WHAT, floor, ours, problem, theirs
 from benchmarks.timing import in_turns, keep_memory, machine, table
+from bnlib import compiled
 
 THREADS = (1, 2)
 INPUTS = {"dense": (64, 784), "CNN": (32, 3, 64, 64)}  # batch first
@@ -75,6 +77,49 @@ def training(name, seconds):
     return in_turns(calls, seconds)
 
 
+def bounds(seconds):
+    """Return the seconds of what nobody can save: the loops of a small array, and the products.
+
+    "BN (64, 128)": forward and backward, with all that surrounds the loops and without it. "dense":
+    a training step of the dense network in PyTorch, and NumPy's matrix products of one.
+    """
+    torch.set_num_threads(1)
+    os.environ["BNLIB_NUM_THREADS"] = "1"
+    case = "BN (64, 128)"
+    x, dy, weight, bias, *_ = problem(case)
+    (N, C), dtype = x.shape, x.dtype
+    mean, var, invstd, dweight, dbias = np.empty((5, C))
+    y, dx = np.empty((2, N, C), dtype)
+    forward, backward = (
+        loop(dtype)
+        for loop in (compiled._channels_forward, compiled._channels_backward)
+    )
+
+    def loops():
+        forward(x, weight, bias, 1e-5, 1e38, True, mean, var, invstd, y, 0, C)
+        backward(dy, x, weight, True, mean, invstd, dx, dweight, dbias, 0, C)
+
+    rng = np.random.default_rng(0)
+    sizes = [784, 128, 64, 10]
+    values = [rng.standard_normal((64, size), np.float32) for size in sizes]
+    weights = [
+        rng.standard_normal((n, m), np.float32) for m, n in itertools.pairwise(sizes)
+    ]
+
+    def products():
+        for i, w in enumerate(weights):
+            _ = values[i] @ w.T  # forward
+            _ = values[i + 1].T @ values[i]  # the gradient of w
+            if i > 0:
+                _ = values[i + 1] @ w  # that of the layer's input
+
+    calls = {"whole": ours(case, "compiled")["both"], "loops": loops}
+    return {
+        case: in_turns(calls, seconds),
+        "dense": in_turns({"products": products}, seconds),
+    }
+
+
 def first_calls():
     """Return the seconds of four first calls: compiling, and with the code on disk."""
     with tempfile.TemporaryDirectory() as folder:
@@ -113,6 +158,7 @@ def measure(seconds=1.0):
             for threads in THREADS
         },
         "training": {name: training(name, 4 * seconds) for name in INPUTS},
+        "bounds": bounds(seconds),
         "first": first,
     }
 
@@ -181,6 +227,14 @@ def report(found):
         for name, times in found["training"].items()
     ]
     text.append(table(["", "bnlib", "PyTorch", "bnlib / PyTorch"], rows))
+
+    text += ["", "bounds: microseconds"]
+    rows = [
+        [f"{where}: {what}", f"{1e6 * seconds:.0f}"]
+        for where, times in found["bounds"].items()
+        for what, seconds in times.items()
+    ]
+    text.append(table(["", "µs"], rows))
 
     text += ["", "first calls: seconds"]
     rows = [

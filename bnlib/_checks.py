@@ -197,8 +197,10 @@ def check_vector(call: str, name: str, a: Any, shape: Sequence[int], x: Array) -
     """Raise unless the parameter or buffer `a` is None or fits `x` in dtype, and has `shape`."""
     if a is None:
         return
+    wanted = COMPUTE[x.dtype]
+    if type(a) is np.ndarray and a.dtype == wanted and a.shape == shape:
+        return  # as nearly always
     check_floats(call, name, a)
-    wanted = compute_dtype(x.dtype)
     if a.dtype != wanted:
         raise TypeError(
             f"{call}: x is {x.dtype}, {name} {a.dtype}: expected {name} of dtype {wanted}, "
@@ -297,7 +299,9 @@ def check_writeable(call: str, name: str, a: Array) -> None:
 def check_apart(call: str, name: str, a: Any, **others: Any) -> None:
     """Raise ValueError if `a`, which is going to be written, shares memory with another array."""
     for other, b in others.items():
-        if b is not None and np.may_share_memory(a, b):
+        if b is None or (a.base is None and b.base is None and a is not b):
+            continue  # each has memory of its own
+        if np.may_share_memory(a, b):
             raise ValueError(f"{call}: expected {name} to share no memory with {other}")
 
 

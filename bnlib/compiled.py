@@ -34,8 +34,9 @@ RUN = 1024  # numbers of one sample that are worked on together
 SHORT = 257  # values of a channel in a sample: with fewer, several channels are one row
 LARGE = 2**18  # numbers from which on the work is shared out
 LEAST = 256  # numbers of one sample in a part: with fewer, too little lies together
+LIMIT = {char: float(np.finfo(char).max) for char in "fd"}  # no scale is beyond
 BLOCKS = (
-    16  # into which samples are shared out, for gradients that are sums over samples
+    16  # of samples, each with sums of its own for the gradients of weight and bias
 )
 
 
@@ -403,13 +404,13 @@ def channels_forward(x, mean, var, weight, bias, eps, out, threads):
     invstd = np.empty(C)
     y = np.empty(x.shape, x.dtype) if out is None else out
     w, t = vector(weight, 1, C, x.dtype), vector(bias, 0, C, x.dtype)
-    function, limit = _channels_forward(x.dtype), float(np.finfo(x.dtype).max)
+    function, limit = _channels_forward(x.dtype), LIMIT[x.dtype.char]
     rows, out = x.reshape(N, -1), y.reshape(N, -1)
 
     def work(first, last):
         function(rows, w, t, eps, limit, batch, mean, var, invstd, out, first, last)
 
-    run(work, parts(C, x.size, threads, x[0].size // LEAST), threads)
+    run(work, parts(C, x.size, threads, rows.shape[1] // LEAST), threads)
     return y, mean, var, invstd
 
 
@@ -448,7 +449,7 @@ def channels_backward(dy, x, batch, weight, mean, invstd, out, threads):
     def work(first, last):
         function(g, rows, w, batch, mean, invstd, out, dweight, dbias, first, last)
 
-    run(work, parts(C, x.size, threads, x[0].size // LEAST), threads)
+    run(work, parts(C, x.size, threads, rows.shape[1] // LEAST), threads)
     return dx, dweight, dbias
 
 
@@ -481,7 +482,7 @@ def groups_forward(x, view, weight, bias, eps, centered, threads):
     mean, var, invstd = np.empty((3, N * G))
     y = np.empty(x.shape, x.dtype)
     w, t = vector(weight, 1, G * K, x.dtype), vector(bias, 0, G * K, x.dtype)
-    function, limit = _groups_forward(x.dtype), float(np.finfo(x.dtype).max)
+    function, limit = _groups_forward(x.dtype), LIMIT[x.dtype.char]
     rows, out = x.reshape(N * G, -1), y.reshape(N * G, -1)
 
     def work(first, last):
