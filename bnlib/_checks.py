@@ -338,13 +338,15 @@ def check_running(
     if running_mean is None:
         return
     pairs = (("running_mean", running_mean), ("running_var", running_var))
-    for (name, a), (other, b) in zip(pairs, reversed(pairs), strict=True):
+    for name, a in pairs:
         check_vector(call, name, a, x.shape[1:2], x)
-        if training:
-            check_writeable(call, name, a)
-            rest = {} if a is b else {other: b}
-            check_apart(call, name, a, x=x, **others, **rest)
-    if training and running_mean is running_var:
+    if not training:
+        return
+    for (name, a), (other, b) in zip(pairs, reversed(pairs), strict=True):
+        check_writeable(call, name, a)
+        rest = {} if a is b else {other: b}
+        check_apart(call, name, a, x=x, **others, **rest)
+    if running_mean is running_var:
         raise ValueError(
             f"{call}: expected running_mean to share no memory with running_var"
         )
