@@ -70,18 +70,7 @@ def loop(arguments):
     return decorate
 
 
-inner = njit(**OPTIONS)
-
-
-@inner
-def sums(row, pivot):
-    """Return the sum of the differences from a pivot, and the sum of their squares."""
-    one = two = 0.0
-    for j in range(len(row)):
-        d = row[j] - pivot
-        one += d
-        two += d * d
-    return one, two
+inner = njit(forceinline=True, **OPTIONS)
 
 
 @inner
@@ -102,30 +91,88 @@ def bounded(scale, limit):
     return -limit if scale < -limit else limit if scale > limit else scale
 
 
+# Walks along a row of x, from column a to b. They cut it out themselves: a part that is handed
+# from one function to another is counted, which takes as long as some dozen numbers.
+
+
 @inner
-def affine(row, high, scale, shift, out):
-    """Write ``(row − high) · scale + shift``."""
+def sums(x, n, a, b, pivot):
+    """Return the sum of the differences from a pivot, and the sum of their squares."""
+    row = x[n, a:b]
+    one = two = 0.0
+    for j in range(len(row)):
+        d = row[j] - pivot
+        one += d
+        two += d * d
+    return one, two
+
+
+@inner
+def affine(x, n, a, b, high, scale, shift, y):
+    """Write ``(x − high) · scale + shift``."""
+    row, out = x[n, a:b], y[n, a:b]
     for j in range(len(row)):
         out[j] = (row[j] - high) * scale + shift
 
 
 @inner
-def products(dy, row, mean):
+def products(dy, x, n, a, b, mean):
     """Return the sum of dy, and that of its products with the differences from the mean."""
+    g, row = dy[n, a:b], x[n, a:b]
     one = along = 0.0
     for j in range(len(row)):
-        g = np.float64(dy[j])
-        one += g
-        along += g * (row[j] - mean)
+        gj = np.float64(g[j])
+        one += gj
+        along += gj * (row[j] - mean)
     return one, along
 
 
 @inner
-def project(dy, weight, row, high, low, invstd, one, along, out):
+def project(dy, x, n, a, b, weight, high, low, invstd, one, along, dx):
     """Write what is left of weight · dy without its parts along 1 and x_hat, times invstd."""
+    g, row, out = dy[n, a:b], x[n, a:b], dx[n, a:b]
     for j in range(len(row)):
         x_hat = (row[j] - high) * invstd - low
-        out[j] = (weight * dy[j] - one - x_hat * along) * invstd
+        out[j] = (weight * g[j] - one - x_hat * along) * invstd
+
+
+# The same with a vector of sums and settings, one for each column.
+
+
+@inner
+def add_sums(x, n, a, b, pivot, one, two):
+    """Add up what `sums` returns, each column for itself."""
+    row = x[n, a:b]
+    for j in range(len(row)):
+        d = row[j] - pivot[j]
+        one[j] += d
+        two[j] += d * d
+
+
+@inner
+def affines(x, n, a, b, high, scale, shift, y):
+    """Write what `affine` writes."""
+    row, out = x[n, a:b], y[n, a:b]
+    for j in range(len(row)):
+        out[j] = (row[j] - high[j]) * scale[j] + shift[j]
+
+
+@inner
+def add_products(dy, x, n, a, b, mean, one, along):
+    """Add up what `products` returns."""
+    g, row = dy[n, a:b], x[n, a:b]
+    for j in range(len(row)):
+        one[j] += g[j]
+        along[j] += g[j] * (row[j] - mean[j])
+
+
+@inner
+def projects(dy, x, n, a, b, weight, high, low, invstd, one, along, dx):
+    """Write what `project` writes."""
+    g, row, out = dy[n, a:b], x[n, a:b], dx[n, a:b]
+    for j in range(len(row)):
+        x_hat = (row[j] - high[j]) * invstd[j] - low[j]
+        out[j] = (weight[j] * g[j] - one[j] - x_hat * along[j]) * invstd[j]
 
 
 # A channel of all samples shares a mean: batch normalization -------------------------------
@@ -144,18 +191,13 @@ def channel_moments(x, S, a, b, mean, var):
         if S < SHORT:
             pivots = np.repeat(pivot, S)
             for n in range(N):
-                row = x[n, a * S : b * S]
-                for j in range(len(row)):
-                    d = row[j] - pivots[j]
-                    one[j] += d
-                    two[j] += d * d
+                add_sums(x, n, a * S, b * S, pivots, one, two)
         else:
             for n in range(N):
                 for c in range(a, b):
-                    i = c - a
-                    d, square = sums(x[n, c * S : (c + 1) * S], pivot[i])
-                    one[i] += d
-                    two[i] += square
+                    d, square = sums(x, n, c * S, (c + 1) * S, pivot[c - a])
+                    one[c - a] += d
+                    two[c - a] += square
         again = False
         for c in range(a, b):
             i = c - a
@@ -176,7 +218,7 @@ def _channels_forward(
     N, S = len(x), x.shape[1] // len(weight)
     width = max(
         1, RUN // S
-    )  # channels whose numbers stay in the cache from sum to output
+    )  # channels whose numbers stay in the cache until the output
     for a in range(first, last, width):
         b = min(a + width, last)
         if batch:
@@ -190,20 +232,15 @@ def _channels_forward(
             scale[i] = k
             shift[i] = bias[c] - k * (mean[c] - high[i])
         if S < SHORT:
-            high, scale, shift = (
-                np.repeat(high, S),
-                np.repeat(scale, S),
-                np.repeat(shift, S),
-            )
+            highs, scales = np.repeat(high, S), np.repeat(scale, S)
+            shifts = np.repeat(shift, S)
             for n in range(N):
-                row, out = x[n, a * S : b * S], y[n, a * S : b * S]
-                for j in range(len(row)):
-                    out[j] = (row[j] - high[j]) * scale[j] + shift[j]
+                affines(x, n, a * S, b * S, highs, scales, shifts, y)
         else:
             for n in range(N):
-                for c in range(a, b):
-                    i, part = c - a, slice(c * S, (c + 1) * S)
-                    affine(x[n, part], high[i], scale[i], shift[i], y[n, part])
+                for i in range(b - a):
+                    j = (a + i) * S
+                    affine(x, n, j, j + S, high[i], scale[i], shift[i], y)
 
 
 @loop("rows rows vector bool sums sums out sums sums int int")
@@ -219,17 +256,13 @@ def _channels_backward(
         if S < SHORT:
             means = np.repeat(mean[a:b], S)
             for n in range(N):
-                g, row = dy[n, a * S : b * S], x[n, a * S : b * S]
-                for j in range(len(row)):
-                    ones[j] += g[j]
-                    alongs[j] += g[j] * (row[j] - means[j])
+                add_products(dy, x, n, a * S, b * S, means, ones, alongs)
         else:
             for n in range(N):
                 for c in range(a, b):
-                    i, part = c - a, slice(c * S, (c + 1) * S)
-                    one, along = products(dy[n, part], x[n, part], mean[c])
-                    ones[i] += one
-                    alongs[i] += along
+                    g, gd = products(dy, x, n, c * S, (c + 1) * S, mean[c])
+                    ones[c - a] += g
+                    alongs[c - a] += gd
         w, high, low, inv, one, along = np.empty((6, b - a), x.dtype)
         for c in range(a, b):
             i = c - a
@@ -239,38 +272,60 @@ def _channels_backward(
             low[i] = (mean[c] - high[i]) * invstd[c]
             one[i] = weight[c] * (dbias[c] / (N * S))
             along[i] = weight[c] * (dweight[c] / (N * S))
-        if not batch:
+        if batch and S < SHORT:
+            ws, highs, lows = np.repeat(w, S), np.repeat(high, S), np.repeat(low, S)
+            invs, os = np.repeat(inv, S), np.repeat(one, S)
+            als = np.repeat(along, S)
             for n in range(N):
-                for c in range(a, b):
-                    i, part = c - a, slice(c * S, (c + 1) * S)
-                    affine(dy[n, part], 0, w[i] * inv[i], 0, dx[n, part])
-        elif S < SHORT:
-            w, high, low = np.repeat(w, S), np.repeat(high, S), np.repeat(low, S)
-            inv, one, along = np.repeat(inv, S), np.repeat(one, S), np.repeat(along, S)
-            for n in range(N):
-                g, row = dy[n, a * S : b * S], x[n, a * S : b * S]
-                out = dx[n, a * S : b * S]
-                for j in range(len(row)):
-                    x_hat = (row[j] - high[j]) * inv[j] - low[j]
-                    out[j] = (w[j] * g[j] - one[j] - x_hat * along[j]) * inv[j]
+                projects(dy, x, n, a * S, b * S, ws, highs, lows, invs, os, als, dx)
         else:
             for n in range(N):
-                for c in range(a, b):
-                    i, part = c - a, slice(c * S, (c + 1) * S)
-                    project(
-                        dy[n, part],
-                        w[i],
-                        x[n, part],
-                        high[i],
-                        low[i],
-                        inv[i],
-                        one[i],
-                        along[i],
-                        dx[n, part],
-                    )
+                for i in range(b - a):
+                    j = (a + i) * S
+                    if batch:
+                        settings = w[i], high[i], low[i], inv[i], one[i], along[i]
+                        project(dy, x, n, j, j + S, *settings, dx)
+                    else:
+                        affine(dy, n, j, j + S, 0, w[i] * inv[i], 0, dx)
 
 
 # Some channels of one sample share a mean: layer, group, instance, RMS normalization --------
+
+
+@inner
+def weighted(x, r, high, low, invstd, weight, bias, c, y):
+    """Write ``weight · x_hat + bias`` for a row, whose first channel is c."""
+    row, out = x[r], y[r]
+    w, t = weight[c : c + len(row)], bias[c : c + len(row)]
+    for k in range(len(row)):
+        out[k] = ((row[k] - high) * invstd - low) * w[k] + t[k]
+
+
+@inner
+def weighted_products(dy, x, r, mean, invstd, weight, c, dweight, dbias):
+    """Add to the gradients of weight and bias, and return the two sums of weight · dy."""
+    g, row = dy[r], x[r]
+    w, dw = weight[c : c + len(row)], dweight[c : c + len(row)]
+    db = dbias[c : c + len(row)]
+    one = along = 0.0
+    for k in range(len(row)):
+        gk = np.float64(g[k])
+        product = gk * ((row[k] - mean) * invstd)
+        db[k] += gk
+        dw[k] += product
+        one += gk * w[k]
+        along += product * w[k]
+    return one, along
+
+
+@inner
+def weighted_project(dy, x, r, weight, c, high, low, invstd, one, along, dx):
+    """Write what `project` writes, with a weight for each number."""
+    g, row, out = dy[r], x[r], dx[r]
+    w = weight[c : c + len(row)]
+    for k in range(len(row)):
+        x_hat = (row[k] - high) * invstd - low
+        out[k] = (w[k] * g[k] - one - x_hat * along) * invstd
 
 
 @loop("rows int vector vector float float bool sums sums sums out int int")
@@ -281,10 +336,9 @@ def _groups_forward(
     S = m // K
     real = x.dtype.type
     for r in range(first, last):
-        row, out = x[r], y[r]
-        pivot = start(row[0]) if centered else 0.0
+        pivot = start(x[r, 0]) if centered else 0.0
         for _ in range(2):
-            one, two = sums(row, pivot)
+            one, two = sums(x, r, 0, m, pivot)
             low = one / m if centered else 0.0
             mean[r] = pivot + low
             var[r] = two / m - low * low
@@ -292,19 +346,15 @@ def _groups_forward(
                 break
             pivot = mean[r]
         invstd[r] = bounded(1 / np.sqrt(var[r] + eps), limit)
-        high, inv = real(mean[r]), real(invstd[r])
-        low = real((mean[r] - high) * invstd[r])
-        w = weight[(r % groups) * K : (r % groups + 1) * K]
-        t = bias[(r % groups) * K : (r % groups + 1) * K]
+        high, inv, c = real(mean[r]), real(invstd[r]), (r % groups) * K
         if S == 1:
-            for k in range(K):
-                out[k] = ((row[k] - high) * inv - low) * w[k] + t[k]
+            low = (mean[r] - high) * invstd[r]
+            weighted(x, r, high, real(low), inv, weight, bias, c, y)
         else:
             for k in range(K):
-                part = slice(k * S, (k + 1) * S)
-                scale = bounded(w[k] * invstd[r], limit)
-                shift = t[k] - scale * (mean[r] - high)
-                affine(row[part], high, real(scale), real(shift), out[part])
+                scale = bounded(weight[c + k] * invstd[r], limit)
+                shift = bias[c + k] - scale * (mean[r] - high)
+                affine(x, r, k * S, (k + 1) * S, high, real(scale), real(shift), y)
 
 
 @loop("rows rows int vector bool sums sums out sums sums int int")
@@ -315,38 +365,28 @@ def _groups_backward(
     S = m // K
     real = x.dtype.type
     for r in range(first, last):
-        g, row, out = dy[r], x[r], dx[r]
-        part = slice((r % groups) * K, (r % groups + 1) * K)
-        w, dw, db = weight[part], dweight[part], dbias[part]
-        one = along = 0.0
+        p, s, c = mean[r], invstd[r], (r % groups) * K
         if S == 1:
+            one, along = weighted_products(dy, x, r, p, s, weight, c, dweight, dbias)
+        else:
+            one = along = 0.0
             for k in range(K):
-                gk = np.float64(g[k])
-                product = gk * ((row[k] - mean[r]) * invstd[r])
-                db[k] += gk
-                dw[k] += product
-                one += gk * w[k]
-                along += product * w[k]
+                g, product = products(dy, x, r, k * S, (k + 1) * S, p)
+                product *= s
+                dbias[c + k] += g
+                dweight[c + k] += product
+                one += g * weight[c + k]
+                along += product * weight[c + k]
+        high, inv = real(p), real(s)
+        low, along = real((p - high) * s), real(along / m)
+        one = real(one / m if centered else 0.0)
+        if S == 1:
+            weighted_project(dy, x, r, weight, c, high, low, inv, one, along, dx)
         else:
             for k in range(K):
-                part = slice(k * S, (k + 1) * S)
-                gk, product = products(g[part], row[part], mean[r])
-                product *= invstd[r]
-                db[k] += gk
-                dw[k] += product
-                one += gk * w[k]
-                along += product * w[k]
-        one, along = real(one / m if centered else 0.0), real(along / m)
-        high, inv = real(mean[r]), real(invstd[r])
-        low = real((mean[r] - high) * invstd[r])
-        if S == 1:
-            for k in range(K):
-                x_hat = (row[k] - high) * inv - low
-                out[k] = (w[k] * g[k] - one - x_hat * along) * inv
-        else:
-            for k in range(K):
-                part = slice(k * S, (k + 1) * S)
-                project(g[part], w[k], row[part], high, low, inv, one, along, out[part])
+                w = weight[c + k]
+                a, b = k * S, (k + 1) * S
+                project(dy, x, r, a, b, w, high, low, inv, one, along, dx)
 
 
 # What `bnlib.functional` calls -------------------------------------------------------------
