@@ -105,7 +105,9 @@ class C(Exception):
 
 
 def test_a_decorator_is_shown():
-    assert definitions("compiled")["sums"].startswith("@inner\ndef sums(x, n, a, b, pivot):")
+    assert definitions("compiled")["sums"].startswith(
+        "@inner\ndef sums(x, n, a, b, pivot):"
+    )
     assert definitions("threads")["_pool"].startswith("@functools.cache\n")
 
 
