@@ -193,6 +193,22 @@ def test_a_constant_channel_gives_the_bias(seed, shape, value):
     assert dweight[0] == 0
 
 
+@pytest.mark.parametrize("S", [1, 300])
+def test_a_pivot_that_misses_is_put_right(S):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2**18 // S, 2, S))
+    x[0, :, 0] = 1e9  # the first value of each channel, and of the row below
+    exact = x.astype(np.longdouble)
+    var = ((exact - exact.mean((0, 2), keepdims=True)) ** 2).mean((0, 2))
+    _, cache = F.batch_norm_forward(x, None, None, training=True)
+    np.testing.assert_allclose(cache.invstd**-2 - 1e-5, var.astype(float), rtol=1e-13)
+    row = np.ascontiguousarray(x[:, 0].reshape(1, -1))
+    _, cache = F.layer_norm_forward(row, row.shape[1:])
+    np.testing.assert_allclose(
+        cache.invstd.ravel() ** -2 - 1e-5, float(var[0]), rtol=1e-13
+    )
+
+
 @pytest.mark.parametrize("eps", [1e-30, 1e-45, 1e-300])
 def test_no_eps_is_too_small(eps):
     x, dy, *vectors = problem(0, (8, 3), np.float32)
