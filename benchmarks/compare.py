@@ -91,13 +91,12 @@ def bounds(seconds):
     mean, var, invstd, dweight, dbias = np.empty((5, C))
     y, dx = np.empty((2, N, C), dtype)
     forward, backward = (
-        loop(dtype)
-        for loop in (compiled._channels_forward, compiled._channels_backward)
+        loop(dtype) for loop in (compiled.channels_forward, compiled.channels_backward)
     )
 
     def loops():
-        forward(x, weight, bias, 1e-5, 1e38, True, mean, var, invstd, y, 0, C)
-        backward(dy, x, weight, True, mean, invstd, dx, dweight, dbias, 0, C)
+        forward(x, C, weight, bias, 1e-5, 1e38, True, mean, var, invstd, y, 0, C)
+        backward(dy, x, C, weight, True, mean, invstd, dx, dweight, dbias, 0, C)
 
     rng = np.random.default_rng(0)
     sizes = [784, 128, 64, 10]

@@ -13,16 +13,12 @@ import itertools
 
 import numpy as np
 from numba import njit, types
+from numba.extending import overload
 from numba.np.numpy_support import from_dtype
 
 from bnlib.threads import run
 
-__all__ = [
-    "channels_backward",
-    "channels_forward",
-    "groups_backward",
-    "groups_forward",
-]
+__all__ = ["backward", "forward"]
 
 OPTIONS = {
     "nogil": True,  # other threads may run meanwhile
@@ -34,10 +30,10 @@ RUN = 1024  # numbers of one sample that are worked on together
 SHORT = 257  # values of a channel in a sample: with fewer, several channels are one row
 LARGE = 2**18  # numbers from which on the work is shared out
 LEAST = 256  # numbers of one sample in a part: with fewer, too little lies together
-LIMIT = {char: float(np.finfo(char).max) for char in "fd"}  # no scale is beyond
 BLOCKS = (
     16  # of samples, each with sums of its own for the gradients of weight and bias
 )
+LIMIT = {char: float(np.finfo(char).max) for char in "fd"}  # no scale is beyond
 
 
 # Compiling ---------------------------------------------------------------------------------
@@ -73,6 +69,17 @@ def loop(arguments):
 inner = njit(forceinline=True, **OPTIONS)
 
 
+def at(value, j):
+    """Return number j of a vector, or the one number that stands for all."""
+
+
+@overload(at, inline="always")
+def _at(value, j):
+    if isinstance(value, types.Array):
+        return lambda value, j: value[j]
+    return lambda value, j: value
+
+
 @inner
 def start(value):
     """Return a first pivot: a value of x, or 0 where that is not finite."""
@@ -91,8 +98,24 @@ def bounded(scale, limit):
     return -limit if scale < -limit else limit if scale > limit else scale
 
 
+@inner
+def three(n, dtype):
+    """Return three vectors, of which the compiler knows that they do not overlap."""
+    return np.empty(n, dtype), np.empty(n, dtype), np.empty(n, dtype)
+
+
+@inner
+def total(a, i, n):
+    """Return the sum of the n numbers from i on."""
+    s = 0.0
+    for j in range(i, i + n):
+        s += a[j]
+    return s
+
+
 # Walks along a row of x, from column a to b. They cut it out themselves: a part that is handed
-# from one function to another is counted, which takes as long as some dozen numbers.
+# from one function to another is counted, which takes as long as some dozen numbers. Settings are
+# one number for the row, or a vector with one for each column.
 
 
 @inner
@@ -108,11 +131,21 @@ def sums(x, n, a, b, pivot):
 
 
 @inner
+def add_sums(x, n, a, b, pivot, one, two):
+    """Add up what `sums` returns, each column for itself."""
+    row = x[n, a:b]
+    for j in range(len(row)):
+        d = row[j] - pivot[j]
+        one[j] += d
+        two[j] += d * d
+
+
+@inner
 def affine(x, n, a, b, high, scale, shift, y):
     """Write ``(x − high) · scale + shift``."""
     row, out = x[n, a:b], y[n, a:b]
     for j in range(len(row)):
-        out[j] = (row[j] - high) * scale + shift
+        out[j] = (row[j] - at(high, j)) * at(scale, j) + at(shift, j)
 
 
 @inner
@@ -128,38 +161,8 @@ def products(dy, x, n, a, b, mean):
 
 
 @inner
-def project(dy, x, n, a, b, weight, high, low, invstd, one, along, dx):
-    """Write what is left of weight · dy without its parts along 1 and x_hat, times invstd."""
-    g, row, out = dy[n, a:b], x[n, a:b], dx[n, a:b]
-    for j in range(len(row)):
-        x_hat = (row[j] - high) * invstd - low
-        out[j] = (weight * g[j] - one - x_hat * along) * invstd
-
-
-# The same with a vector of sums and settings, one for each column.
-
-
-@inner
-def add_sums(x, n, a, b, pivot, one, two):
-    """Add up what `sums` returns, each column for itself."""
-    row = x[n, a:b]
-    for j in range(len(row)):
-        d = row[j] - pivot[j]
-        one[j] += d
-        two[j] += d * d
-
-
-@inner
-def affines(x, n, a, b, high, scale, shift, y):
-    """Write what `affine` writes."""
-    row, out = x[n, a:b], y[n, a:b]
-    for j in range(len(row)):
-        out[j] = (row[j] - high[j]) * scale[j] + shift[j]
-
-
-@inner
 def add_products(dy, x, n, a, b, mean, one, along):
-    """Add up what `products` returns."""
+    """Add up what `products` returns, each column for itself."""
     g, row = dy[n, a:b], x[n, a:b]
     for j in range(len(row)):
         one[j] += g[j]
@@ -167,129 +170,118 @@ def add_products(dy, x, n, a, b, mean, one, along):
 
 
 @inner
-def projects(dy, x, n, a, b, weight, high, low, invstd, one, along, dx):
-    """Write what `project` writes."""
+def project(dy, x, n, a, b, weight, high, low, invstd, one, along, dx):
+    """Write what is left of weight · dy without its parts along 1 and x_hat, times invstd."""
     g, row, out = dy[n, a:b], x[n, a:b], dx[n, a:b]
     for j in range(len(row)):
-        x_hat = (row[j] - high[j]) * invstd[j] - low[j]
-        out[j] = (weight[j] * g[j] - one[j] - x_hat * along[j]) * invstd[j]
+        x_hat = (row[j] - at(high, j)) * at(invstd, j) - at(low, j)
+        rest = at(weight, j) * g[j] - at(one, j) - x_hat * at(along, j)
+        out[j] = rest * at(invstd, j)
 
 
-# A channel of all samples shares a mean: batch normalization -------------------------------
+# A channel of all samples shares a mean: batch normalization. Its values in one sample are worked
+# on with settings of their own; or, where they are few, with those of other channels in one row,
+# which has each setting L = S times.
 
 
 @inner
 def channel_moments(x, S, a, b, mean, var):
     """Compute the moments of the channels a to b, in two passes where one would lose digits."""
-    N = len(x)
-    L = S if S < SHORT else 1  # sums of a channel
-    pivot = np.empty(b - a)
+    N, L = len(x), S if S < SHORT else 1
+    pivot = np.empty((b - a) * L)
     for c in range(a, b):
-        pivot[c - a] = start(x[0, c * S])
+        pivot[(c - a) * L : (c - a + 1) * L] = start(x[0, c * S])
     for _ in range(2):
-        one, two = np.zeros((b - a) * L), np.zeros((b - a) * L)
-        if S < SHORT:
-            pivots = np.repeat(pivot, S)
-            for n in range(N):
-                add_sums(x, n, a * S, b * S, pivots, one, two)
-        else:
-            for n in range(N):
+        one, two = np.zeros(len(pivot)), np.zeros(len(pivot))
+        for n in range(N):
+            if S < SHORT:
+                add_sums(x, n, a * S, b * S, pivot, one, two)
+            else:
                 for c in range(a, b):
                     d, square = sums(x, n, c * S, (c + 1) * S, pivot[c - a])
                     one[c - a] += d
                     two[c - a] += square
         again = False
         for c in range(a, b):
-            i = c - a
-            low = one[i * L : (i + 1) * L].sum() / (N * S)
+            i = (c - a) * L
+            low = total(one, i, L) / (N * S)
             mean[c] = pivot[i] + low
-            var[c] = two[i * L : (i + 1) * L].sum() / (N * S) - low * low
+            var[c] = total(two, i, L) / (N * S) - low * low
             if is_far(low, var[c], x):
-                pivot[i] = mean[c]
+                pivot[i : i + L] = mean[c]
                 again = True
         if not again:
             break
 
 
-@loop("rows vector vector float float bool sums sums sums out int int")
-def _channels_forward(
-    x, weight, bias, eps, limit, batch, mean, var, invstd, y, first, last
+@loop("rows int vector vector float float bool sums sums sums out int int")
+def channels_forward(
+    x, C, weight, bias, eps, limit, batch, mean, var, invstd, y, first, last
 ):
-    N, S = len(x), x.shape[1] // len(weight)
-    width = max(
-        1, RUN // S
-    )  # channels whose numbers stay in the cache until the output
+    N, S = len(x), x.shape[1] // C
+    L, width = S if S < SHORT else 1, max(1, RUN // S)  # what stays in the cache
     for a in range(first, last, width):
         b = min(a + width, last)
         if batch:
             channel_moments(x, S, a, b, mean, var)
-        high, scale, shift = np.empty((3, b - a), x.dtype)
+        high, scale, shift = three((b - a) * L, x.dtype)
         for c in range(a, b):
-            i = c - a
+            i, j = (c - a) * L, (c - a + 1) * L
             invstd[c] = bounded(1 / np.sqrt(var[c] + eps), limit)
             k = bounded(weight[c] * invstd[c], limit)
-            high[i] = mean[c]
-            scale[i] = k
-            shift[i] = bias[c] - k * (mean[c] - high[i])
-        if S < SHORT:
-            highs, scales = np.repeat(high, S), np.repeat(scale, S)
-            shifts = np.repeat(shift, S)
-            for n in range(N):
-                affines(x, n, a * S, b * S, highs, scales, shifts, y)
-        else:
-            for n in range(N):
+            high[i:j], scale[i:j] = mean[c], k
+            shift[i:j] = bias[c] - k * (mean[c] - high[i])
+        for n in range(N):
+            if S < SHORT:
+                affine(x, n, a * S, b * S, high, scale, shift, y)
+            else:
                 for i in range(b - a):
                     j = (a + i) * S
                     affine(x, n, j, j + S, high[i], scale[i], shift[i], y)
 
 
-@loop("rows rows vector bool sums sums out sums sums int int")
-def _channels_backward(
-    dy, x, weight, batch, mean, invstd, dx, dweight, dbias, first, last
+@loop("rows rows int vector bool sums sums out sums sums int int")
+def channels_backward(
+    dy, x, C, weight, batch, mean, invstd, dx, dweight, dbias, first, last
 ):
-    N, S = len(x), x.shape[1] // len(weight)
-    L = S if S < SHORT else 1
-    width = max(1, RUN // S)
+    N, S = len(x), x.shape[1] // C
+    L, width = S if S < SHORT else 1, max(1, RUN // S)
     for a in range(first, last, width):
         b = min(a + width, last)
-        ones, alongs = np.zeros((b - a) * L), np.zeros((b - a) * L)
-        if S < SHORT:
-            means = np.repeat(mean[a:b], S)
-            for n in range(N):
+        size = (b - a) * L
+        ones, alongs, means = np.zeros(size), np.zeros(size), np.empty(size)
+        for c in range(a, b):
+            means[(c - a) * L : (c - a + 1) * L] = mean[c]
+        for n in range(N):
+            if S < SHORT:
                 add_products(dy, x, n, a * S, b * S, means, ones, alongs)
-        else:
-            for n in range(N):
+            else:
                 for c in range(a, b):
                     g, gd = products(dy, x, n, c * S, (c + 1) * S, mean[c])
                     ones[c - a] += g
                     alongs[c - a] += gd
-        w, high, low, inv, one, along = np.empty((6, b - a), x.dtype)
+        w, high, low = three(size, x.dtype)
+        inv, one, along = three(size, x.dtype)
         for c in range(a, b):
-            i = c - a
-            dbias[c] = ones[i * L : (i + 1) * L].sum()
-            dweight[c] = alongs[i * L : (i + 1) * L].sum() * invstd[c]
-            w[i], high[i], inv[i] = weight[c], mean[c], invstd[c]
-            low[i] = (mean[c] - high[i]) * invstd[c]
-            one[i] = weight[c] * (dbias[c] / (N * S))
-            along[i] = weight[c] * (dweight[c] / (N * S))
-        if batch and S < SHORT:
-            ws, highs, lows = np.repeat(w, S), np.repeat(high, S), np.repeat(low, S)
-            invs, os = np.repeat(inv, S), np.repeat(one, S)
-            als = np.repeat(along, S)
-            for n in range(N):
-                projects(dy, x, n, a * S, b * S, ws, highs, lows, invs, os, als, dx)
-        else:
-            for n in range(N):
+            i, j = (c - a) * L, (c - a + 1) * L
+            dbias[c] = total(ones, i, L)
+            dweight[c] = total(alongs, i, L) * invstd[c]
+            w[i:j], high[i:j], inv[i:j] = weight[c], mean[c], invstd[c]
+            low[i:j] = (mean[c] - high[i]) * invstd[c]
+            one[i:j] = weight[c] * (dbias[c] / (N * S))
+            along[i:j] = weight[c] * (dweight[c] / (N * S))
+        for n in range(N if batch else 0):
+            if S < SHORT:
+                project(dy, x, n, a * S, b * S, w, high, low, inv, one, along, dx)
+            else:
                 for i in range(b - a):
                     j = (a + i) * S
-                    if batch:
-                        settings = w[i], high[i], low[i], inv[i], one[i], along[i]
-                        project(dy, x, n, j, j + S, *settings, dx)
-                    else:
-                        affine(dy, n, j, j + S, 0, w[i] * inv[i], 0, dx)
+                    args = w[i], high[i], low[i], inv[i], one[i], along[i]
+                    project(dy, x, n, j, j + S, *args, dx)
 
 
-# Some channels of one sample share a mean: layer, group, instance, RMS normalization --------
+# Some channels of one sample share a mean: layer, group, instance, RMS normalization. A row of x is
+# such a group; each channel has a run of S numbers in it.
 
 
 @inner
@@ -318,18 +310,8 @@ def weighted_products(dy, x, r, mean, invstd, weight, c, dweight, dbias):
     return one, along
 
 
-@inner
-def weighted_project(dy, x, r, weight, c, high, low, invstd, one, along, dx):
-    """Write what `project` writes, with a weight for each number."""
-    g, row, out = dy[r], x[r], dx[r]
-    w = weight[c : c + len(row)]
-    for k in range(len(row)):
-        x_hat = (row[k] - high) * invstd - low
-        out[k] = (w[k] * g[k] - one - x_hat * along) * invstd
-
-
 @loop("rows int vector vector float float bool sums sums sums out int int")
-def _groups_forward(
+def groups_forward(
     x, groups, weight, bias, eps, limit, centered, mean, var, invstd, y, first, last
 ):
     m, K = x.shape[1], len(weight) // groups
@@ -358,7 +340,7 @@ def _groups_forward(
 
 
 @loop("rows rows int vector bool sums sums out sums sums int int")
-def _groups_backward(
+def groups_backward(
     dy, x, groups, weight, centered, mean, invstd, dx, dweight, dbias, first, last
 ):
     m, K = x.shape[1], len(weight) // groups
@@ -381,12 +363,12 @@ def _groups_backward(
         low, along = real((p - high) * s), real(along / m)
         one = real(one / m if centered else 0.0)
         if S == 1:
-            weighted_project(dy, x, r, weight, c, high, low, inv, one, along, dx)
+            w = weight[c : c + K]
+            project(dy, x, r, 0, m, w, high, low, inv, one, along, dx)
         else:
             for k in range(K):
-                w = weight[c + k]
                 a, b = k * S, (k + 1) * S
-                project(dy, x, r, a, b, w, high, low, inv, one, along, dx)
+                project(dy, x, r, a, b, weight[c + k], high, low, inv, one, along, dx)
 
 
 # What `bnlib.functional` calls -------------------------------------------------------------
@@ -410,19 +392,25 @@ def vector(a, value, length, dtype):
     return a if fits else np.require(a, dtype, "CA")
 
 
-def channels_forward(x, mean, var, weight, bias, eps, out, threads):
-    """Normalize the channels of x, over batch and space.
+def forward(x, view, across, weight, bias, eps, own, constants, out, threads):
+    """Normalize x.
 
     Parameters
     ----------
-    x : ndarray of shape (N, C, ...)
+    x : ndarray
         Input.
-    mean, var : ndarray of shape (C,) or None
-        Constants to normalize with; None for the moments of the batch.
-    weight, bias : ndarray of shape (C,) or None
+    view : tuple of int
+        Its samples, groups, channels of a group, and positions: ``N, G, K, S``.
+    across : bool
+        Whether a group of all samples shares a mean (K is 1 then), or each sample has its own.
+    weight, bias : ndarray of ``G · K`` numbers or None
         Scale and shift.
     eps : float
         Added to the variance.
+    own : bool
+        Whether to subtract a mean of x; `across` samples whether the moments are those of x.
+    constants : pair of ndarray or None
+        Mean and variance of each group that are not those of x.
     out : ndarray or None
         Memory for the output, like x.
     threads : int
@@ -432,123 +420,35 @@ def channels_forward(x, mean, var, weight, bias, eps, out, threads):
     -------
     y : ndarray
         Output, like x.
-    mean, var, invstd : ndarray of float64, shape (C,)
+    mean, var, invstd : ndarray of float64, shape (G,) if `across`, else (N · G,)
         What normalized.
     """
-    N, C = x.shape[:2]
-    batch = mean is None
-    if batch:
-        mean, var = np.empty((2, C))
-    else:
-        mean, var = mean.astype(np.float64), var.astype(np.float64)
-    invstd = np.empty(C)
+    N, G, K, S = view
+    shape, number = ((N, G * S), G) if across else ((N * G, K * S), N * G)
+    moments = np.empty((3, number))
+    if constants is not None:
+        moments[:2] = constants
     y = np.empty(x.shape, x.dtype) if out is None else out
-    w, t = vector(weight, 1, C, x.dtype), vector(bias, 0, C, x.dtype)
-    function, limit = _channels_forward(x.dtype), LIMIT[x.dtype.char]
-    rows, out = x.reshape(N, -1), y.reshape(N, -1)
-
-    def work(first, last):
-        function(rows, w, t, eps, limit, batch, mean, var, invstd, out, first, last)
-
-    run(work, parts(C, x.size, threads, rows.shape[1] // LEAST), threads)
-    return y, mean, var, invstd
-
-
-def channels_backward(dy, x, batch, weight, mean, invstd, out, threads):
-    """Return the gradients of `channels_forward`.
-
-    Parameters
-    ----------
-    dy, x : ndarray of shape (N, C, ...)
-        Gradient of the output, and the input.
-    batch : bool
-        Whether mean and variance depend on x.
-    weight : ndarray of shape (C,) or None
-        Scale.
-    mean, invstd : ndarray of float64, shape (C,)
-        From the forward.
-    out : ndarray or None
-        Memory for `dx`.
-    threads : int
-        How many may work.
-
-    Returns
-    -------
-    dx : ndarray
-        Like x.
-    dweight, dbias : ndarray of float64, shape (C,)
-        Gradients of scale and shift.
-    """
-    N, C = x.shape[:2]
-    dx = np.empty(x.shape, x.dtype) if out is None else out
-    w = vector(weight, 1, C, x.dtype)
-    dweight, dbias = np.empty(C), np.empty(C)
-    function = _channels_backward(x.dtype)
-    g, rows, out = (a.reshape(N, -1) for a in (dy, x, dx))
-
-    def work(first, last):
-        function(g, rows, w, batch, mean, invstd, out, dweight, dbias, first, last)
-
-    run(work, parts(C, x.size, threads, rows.shape[1] // LEAST), threads)
-    return dx, dweight, dbias
-
-
-def groups_forward(x, view, weight, bias, eps, centered, threads):
-    """Normalize groups of channels of each sample.
-
-    Parameters
-    ----------
-    x : ndarray
-        Input.
-    view : tuple of int
-        Its samples, groups, channels of a group, and positions: ``N, G, K, S``.
-    weight, bias : ndarray of ``G · K`` numbers or None
-        Scale and shift.
-    eps : float
-        Added to the variance.
-    centered : bool
-        Whether to subtract the mean.
-    threads : int
-        How many may work.
-
-    Returns
-    -------
-    y : ndarray
-        Output, like x.
-    mean, var, invstd : ndarray of float64, shape (N · G,)
-        What normalized; the mean is 0 if not `centered`.
-    """
-    N, G, K, _ = view
-    mean, var, invstd = np.empty((3, N * G))
-    y = np.empty(x.shape, x.dtype)
     w, t = vector(weight, 1, G * K, x.dtype), vector(bias, 0, G * K, x.dtype)
-    function, limit = _groups_forward(x.dtype), LIMIT[x.dtype.char]
-    rows, out = x.reshape(N * G, -1), y.reshape(N * G, -1)
-
-    def work(first, last):
-        function(
-            rows, G, w, t, eps, limit, centered, mean, var, invstd, out, first, last
-        )
-
-    run(work, parts(N * G, x.size, threads, N * G), threads)
-    return y, mean, var, invstd
+    settings = G, w, t, eps, LIMIT[x.dtype.char], own, *moments
+    function = (channels_forward if across else groups_forward)(x.dtype)
+    work = functools.partial(function, x.reshape(shape), *settings, y.reshape(shape))
+    most = G * S // LEAST if across else number
+    run(work, parts(number, x.size, threads, most), threads)
+    return y, *moments
 
 
-def groups_backward(dy, x, view, centered, weight, mean, invstd, out, threads):
-    """Return the gradients of `groups_forward`.
+def backward(dy, x, view, across, weight, own, mean, invstd, out, threads):
+    """Return the gradients of `forward`.
 
     Parameters
     ----------
     dy, x : ndarray
         Gradient of the output, and the input.
-    view, centered, weight : see `groups_forward`
+    view, across, weight, own, out, threads : see `forward`
         As there.
-    mean, invstd : ndarray of float64, N · G numbers
+    mean, invstd : ndarray of float64
         From the forward.
-    out : ndarray or None
-        Memory for `dx`.
-    threads : int
-        How many may work.
 
     Returns
     -------
@@ -557,19 +457,25 @@ def groups_backward(dy, x, view, centered, weight, mean, invstd, out, threads):
     dweight, dbias : ndarray of float64, shape (G · K,)
         Gradients of scale and shift.
     """
-    N, G, K, _ = view
+    N, G, K, S = view
+    shape = (N, G * S) if across else (N * G, K * S)
     dx = np.empty(x.shape, x.dtype) if out is None else out
     w = vector(weight, 1, G * K, x.dtype)
-    # The sums over samples, in blocks that do not depend on the number of threads.
-    blocks = 1 if x.size < LARGE else min(N, BLOCKS, 1 + 2**15 // (G * K))
-    sums = np.zeros((blocks, 2, G * K))
-    function = _groups_backward(x.dtype)
-    g, rows, out = (a.reshape(N * G, -1) for a in (dy, x, dx))
-    mean, invstd = mean.reshape(-1), invstd.reshape(-1)
-
-    def work(i):
-        first, last = (N * k // blocks * G for k in (i, i + 1))
-        function(g, rows, G, w, centered, mean, invstd, out, *sums[i], first, last)
-
-    run(work, [(i,) for i in range(blocks)], threads)
-    return dx, *sums.sum(0)
+    if across:
+        function, cuts = channels_backward, parts(G, x.size, threads, G * S // LEAST)
+        sums = [np.empty((2, G))] * len(cuts)
+    else:  # sums over samples, in blocks that do not depend on the number of threads
+        blocks = 1 if x.size < LARGE else min(N, BLOCKS, 1 + 2**15 // (G * K))
+        edges = [N * i // blocks * G for i in range(blocks + 1)]
+        function, cuts = groups_backward, [*itertools.pairwise(edges)]
+        sums = np.zeros((blocks, 2, G * K))
+    settings = G, w, own, mean.reshape(-1), invstd.reshape(-1), dx.reshape(shape)
+    work = functools.partial(
+        function(x.dtype), dy.reshape(shape), x.reshape(shape), *settings
+    )
+    run(work, [(*pair, *cut) for pair, cut in zip(sums, cuts, strict=True)], threads)
+    dweight, dbias = sums[0] if len(sums) == 1 or across else sums.sum(0)
+    if across and not own:  # constants: nothing to project
+        scale = w * invstd.astype(x.dtype)
+        np.multiply(dy.reshape(N, G, S), scale[:, None], dx.reshape(N, G, S))
+    return dx, dweight, dbias

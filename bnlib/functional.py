@@ -179,13 +179,15 @@ def batch_norm_forward(
         y, cache = normalize.batch_norm_forward(*args, *settings, all_reduce)
         return into(out, y), cache
     momentum, eps = settings
-    constants = (None, None) if training else (running_mean, running_var)
-    y, mean, var, invstd = compiled.channels_forward(
-        x, *constants, weight, bias, eps, out, num_threads(threads)
-    )
     axes = (0, *range(2, x.ndim))
+    m = x.size // x.shape[1]
+    view = x.shape[0], x.shape[1], 1, m // x.shape[0]
+    constants = None if training else (running_mean, running_var)
+    y, mean, var, invstd = compiled.forward(
+        *(x, view, True, weight, bias, eps, training, constants, out),
+        num_threads(threads),
+    )
     if training and running_mean is not None and running_var is not None:
-        m = x.size // x.shape[1]
         update_running(running_mean, running_var, mean, var, m, momentum)
     return y, BatchNormCache(
         x_hat=None,
@@ -198,6 +200,7 @@ def batch_norm_forward(
         dtype=x.dtype,
         x=x,
         mean=mean,
+        view=view,
     )
 
 
@@ -273,15 +276,12 @@ def gradients(
         dx, dweight, dbias = normalize_backward(dy, cache)
         return into(out, dx), dweight, dbias
     compiled: Any = import_compiled()
-    args = cache.weight, cache.mean, cache.invstd, out, num_threads(threads)
-    dy = np.ascontiguousarray(dy)
-    if cache.view is None:
-        batch = cache.axes is not None
-        dx, *sums = compiled.channels_backward(dy, cache.x, batch, *args)
-    else:
-        dx, *sums = compiled.groups_backward(
-            dy, cache.x, cache.view, cache.centered, *args
-        )
+    across = cache.axes is None or 0 in cache.axes
+    own = cache.axes is not None and cache.centered
+    dx, *sums = compiled.backward(
+        *(np.ascontiguousarray(dy), cache.x, cache.view, across, cache.weight, own),
+        *(cache.mean, cache.invstd, out, num_threads(threads)),
+    )
     dweight, dbias = (a.reshape(cache.parameters).astype(dx.dtype) for a in sums)
     return dx, dweight, dbias
 
@@ -433,8 +433,8 @@ def groups_forward(
         mean, var = moments(grouped, (2, 3), centered)
         y, x_hat, invstd = normalize_forward(grouped, mean, var, gamma, beta, eps)
     else:
-        y, mean, var, invstd = compiled.groups_forward(
-            x, view, gamma, beta, eps, centered, num_threads()
+        y, mean, var, invstd = compiled.forward(
+            x, view, False, gamma, beta, eps, centered, None, None, num_threads()
         )
         invstd = invstd.reshape(N, G, 1, 1)
         x_hat, kept = None, {"x": x, "mean": mean, "view": view}

@@ -179,7 +179,7 @@ class _Snapshot:
                     self.parameters.append(value)
                     if backward or not module._known:
                         # At nearly every backward it is 0: to look is cheaper than to copy.
-                        kept = value.grad.copy() if value.grad.any() else np.zeros(())
+                        kept = value.grad.copy() if is_set(value.grad) else np.zeros(())
                         self.arrays.append((value.grad, kept))
                 elif isinstance(value, np.ndarray):
                     if foreign or not backward:
@@ -721,6 +721,12 @@ class Module:
 
 def _dotted(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
+
+
+def is_set(a: Array) -> bool:
+    """Whether a bit of an array is set; sooner said than whether a number is not 0."""
+    bits = a.view(np.bool_) if a.flags.c_contiguous and a.ndim else a
+    return bool(bits.any())
 
 
 def zero_gradients(call: str, parameters: Iterable[Parameter]) -> None:

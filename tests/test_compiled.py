@@ -461,7 +461,7 @@ def test_a_folder_that_cannot_be_written_is_no_error(tmp_path):
 def test_compiled_code_is_kept_on_disk(tmp_path):
     code = STEP.format(before="") + (
         "from bnlib import compiled\n"
-        "loop = compiled._channels_forward(np.dtype('float32'))\n"
+        "loop = compiled.channels_forward(np.dtype('float32'))\n"
         "print(sum(loop.stats.cache_hits.values()))"
     )
     first, second = (
