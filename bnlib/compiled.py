@@ -105,7 +105,7 @@ def three(n, dtype):
 
 
 @inner
-def total(a, i, n):
+def summed(a, i, n):
     """Return the sum of the n numbers from i on."""
     s = 0.0
     for j in range(i, i + n):
@@ -204,9 +204,9 @@ def channel_moments(x, S, a, b, mean, var):
         again = False
         for c in range(a, b):
             i = (c - a) * L
-            low = total(one, i, L) / (N * S)
+            low = summed(one, i, L) / (N * S)
             mean[c] = pivot[i] + low
-            var[c] = total(two, i, L) / (N * S) - low * low
+            var[c] = summed(two, i, L) / (N * S) - low * low
             if is_far(low, var[c], x):
                 pivot[i : i + L] = mean[c]
                 again = True
@@ -264,8 +264,8 @@ def channels_backward(
         inv, one, along = three(size, x.dtype)
         for c in range(a, b):
             i, j = (c - a) * L, (c - a + 1) * L
-            dbias[c] = total(ones, i, L)
-            dweight[c] = total(alongs, i, L) * invstd[c]
+            dbias[c] = summed(ones, i, L)
+            dweight[c] = summed(alongs, i, L) * invstd[c]
             w[i:j], high[i:j], inv[i:j] = weight[c], mean[c], invstd[c]
             low[i:j] = (mean[c] - high[i]) * invstd[c]
             one[i:j] = weight[c] * (dbias[c] / (N * S))
