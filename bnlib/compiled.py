@@ -445,10 +445,12 @@ def backward(dy, x, view, across, weight, own, mean, invstd, out, threads):
     ----------
     dy, x : ndarray
         Gradient of the output, and the input.
-    view, across, weight, own, out, threads : see `forward`
+    view, across, weight, own : see `forward`
         As there.
     mean, invstd : ndarray of float64
         From the forward.
+    out, threads : see `forward`
+        As there.
 
     Returns
     -------

@@ -21,7 +21,7 @@ from bnlib import (
     ReLU,
     Sequential,
 )
-from bnlib.lab import claims
+from bnlib.lab import claims, trial
 from bnlib.lab.data import FONTS, Data
 from bnlib.lab.training import History
 from bnlib.optim import SGD
@@ -323,8 +323,8 @@ digits(2, 2, 2, seed=-1)
     ValueError: digits: expected seed >= 0, got -1
 digits(2, 2, 2, seed=0.5)
     TypeError: digits: expected seed to be an int, got float 0.5
-digits(2, 2, 2, seed=None)
-    TypeError: digits: expected seed to be an int, got NoneType None
+digits(2, 2, 2, seed="0")
+    TypeError: digits: expected seed to be an int, got str '0'
 digits(2, 2, 2, fonts=[3])
     ValueError: digits: expected fonts from FONTS, got [3]
 shapes("2")
@@ -413,9 +413,31 @@ claims.judge(claim, {"all": [[1], [1, 2]]})
     TypeError: judge: expected all of gain to hold real numbers, got [[1], [1, 2]]
 claims.markdown(claim, claim)
     TypeError: markdown: expected result to be a Result, got Claim
-claims.markdown(claim, claims.Result("gain", "holds", {"b": [1, 1, 1, 5]}))
+claims.markdown(claim, claims.Result("gain", {"b": [1, 1, 1, 5, "undecided"]}))
     ValueError: markdown: expected a result of gain with the parts ['all'], got
-        Result(id='gain', verdict='holds', parts={'b': [1, 1, 1, 5]})
+        Result(id='gain', parts={'b': [1, 1, 1, 5, 'undecided']})
+claims.box(claim, claim)
+    TypeError: markdown: expected result to be a Result, got Claim
+claims.interval("a")
+    TypeError: interval: expected values to hold real numbers, got <U1
+claims.interval([])
+    ValueError: interval: expected values of shape (n,), got (0,)
+claims.interval([1, 2], level=2)
+    ValueError: interval: expected level between 0 and 1, got 2
+claims.overall([3])
+    TypeError: overall: expected each result to be a Result, got int
+claims.fingerprint("gain")
+    TypeError: fingerprint: expected claim to be a Claim, got str
+claims.confirmed("gain")
+    TypeError: confirmed: expected claim to be a Claim, got str
+claims.confirmed(claim, "old")
+    ValueError: confirmed: expected how as one of ['drawn', 'mnist', 'longer'], got 'old'
+claims.restored(3)
+    TypeError: restored: expected stored to be a dict, got int
+trial.seeds("5")
+    TypeError: seeds: expected n to be an int, got str '5'
+trial.steps(1.5)
+    TypeError: steps: expected n to be an int, got float 1.5
 claims.ledger([claim], {})
     TypeError: ledger: expected claims to be a dict, got list
 claims.ledger({"gain": claim}, {})
@@ -558,13 +580,13 @@ def names():
     nets = [build(rng(0))]
     fig, ax = plt.subplots()
     stated = {"all": [0.5, 2.0]}
-    words = ("gain", "3-evidence/speed", "X gains.", "folklore", "Gain")
+    words = ("gain", "3-evidence/speed", "X gains.", "ours", "Gain")
     yield {
         **public(),
         **{"BatchNorm2d": BatchNorm2d, "Dropout": Dropout, "Flatten": Flatten},
         **{"LayerNorm": LayerNorm, "Linear": Linear, "ReLU": ReLU},
         **{"Sequential": Sequential, "Sub": Sub, "counted": counted, "build": build},
-        **{"np": np, "x": x, "y": y, "ax": ax, "claims": claims},
+        **{"np": np, "x": x, "y": y, "ax": ax, "claims": claims, "trial": trial},
         "data": Data(x, y, x, y, None, None, ("a", "b", "c"), "toy"),
         "rng": lambda: rng(0),
         "net": lambda: nets[0],
@@ -572,7 +594,7 @@ def names():
         "run": {"steps": 2, "batch_size": 4, "rng": rng(0)},
         "many": {"steps": 2, "batch_size": 4},
         "runs": lambda: History(*np.zeros((5, 3)), []),
-        "claim": claims.Claim(*words, 1.0, np.inf, stated, "holds"),
+        "claim": claims.Claim(*words, 1.0, np.inf, stated),
         "nodes": {"x": (0, 0, "x"), "y": (1, 0, "y")},
     }
     plt.close(fig)

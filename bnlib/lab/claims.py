@@ -1,37 +1,57 @@
 """Claims: sentences of the form "BN does X", tied to a measurement.
 
 The folder ``ledger`` beside this module lists every claim, in one file for each chapter: the
-sentence that the book prints, its source, what was measured, and the verdict. A chapter measures it
-in a cell with `check`, which shows the claim and raises where the measurement is no longer what the
-list says. The appendix prints the ledger from what the chapters stored.
+sentence that the book prints, its source, and what was measured. A chapter measures it in a cell
+with `check`, which shows the claim and raises where the measurement is no longer what the list
+says. That is exploring. ``make confirm`` measures all claims again, with other seeds and on other
+pictures, and writes each value to ``ledger/confirmed.json``: the verdict comes from there. The
+appendix prints the ledger.
 """
 
+import functools
+import hashlib
 import json
+import math
 import os
 import tomllib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from bnlib._checks import check_number
+from bnlib._types import Array
+
 from ._checks import check_kind, check_path, check_values
+from .trial import record
 
 __all__ = [
     "Claim",
     "ClaimError",
+    "Part",
     "Result",
+    "box",
     "check",
+    "confirmed",
+    "fingerprint",
+    "interval",
     "judge",
     "ledger",
     "markdown",
+    "overall",
     "read_claims",
+    "restored",
     "stored_results",
 ]
 
 KEY = "bnlib_claim"  # where an output's metadata hold a result
 LIST = Path(__file__).with_name("ledger")
-VERDICTS = {"holds": "●", "holds in part": "◐", "does not replicate": "○"}
+KINDS = ("effect", "identity", "control")
+SETTINGS = ("supported", "contradicted", "undecided")  # a part, on some pictures
+VERDICTS = {"supported": "●", "supported in part": "◐", "not found": "○"}
+PICTURES = {"drawn": "drawn digits", "mnist": "real digits"}
 
 
 class ClaimError(AssertionError):
@@ -48,15 +68,20 @@ class Claim(NamedTuple):
     sentence : str
         The claim, worded as it was measured.
     source : str
-        Who says so: keys of the bibliography, or "folklore".
+        Who says so: keys of the bibliography, or "ours".
     measure : str
         What the numbers are, with their unit.
     true_from, true_to : float
         The claim is true of a value in this range.
     stated : dict of str to list of two float
-        For each part of the measurement, the interval that its median must not leave.
-    verdict : str
-        One of `VERDICTS`.
+        For each part of the measurement, the interval that the explored median must not leave.
+    kind : str
+        "effect"; "identity", which is true by construction and is not counted; or "control", in
+        which there is nothing to find.
+    steps : int
+        Length of the training runs; 0 where nothing is trained.
+    digits : bool
+        Whether it is about pictures of digits, and confirmed on real ones too.
     """
 
     id: str
@@ -67,23 +92,44 @@ class Claim(NamedTuple):
     true_from: float
     true_to: float
     stated: dict[str, list[float]]
+    kind: str = "effect"
+    steps: int = 0
+    digits: bool = True
+
+
+class Part(NamedTuple):
+    """What one part of a measurement says.
+
+    Parameters
+    ----------
+    median, low, high : float
+        Median over the seeds, and the ends of its `interval`.
+    seeds : int
+        Their number.
+    verdict : str
+        One of `SETTINGS`.
+    """
+
+    median: float
+    low: float
+    high: float
+    seeds: int
     verdict: str
 
 
 class Result(NamedTuple):
-    """What a chapter measured: for each part the median, and the range over the seeds.
+    """What a claim's measurement says.
 
     Parameters
     ----------
-    id, verdict : str
-        The claim, and what became of it: one of `VERDICTS`.
-    parts : dict of str to list
-        ``[median, lowest, highest, number of seeds]``.
+    id : str
+        The claim.
+    parts : dict of str to Part
+        For each part of the measurement.
     """
 
     id: str
-    verdict: str
-    parts: dict[str, list[float]]
+    parts: dict[str, Part]
 
 
 def read_claims() -> dict[str, Claim]:
@@ -115,13 +161,13 @@ def _read_claim(id_: str, chapter: str, entry: dict[str, Any]) -> Claim:
     entry = {"true_from": -np.inf, "true_to": np.inf, **entry}
     if isinstance(entry.get("stated"), list):
         entry["stated"] = {"all": entry["stated"]}
-    keys = [key for key in Claim._fields if key not in ("id", "chapter")]
+    needed = [key for key in Claim._fields[2:] if key not in Claim._field_defaults]
     expected = f"{chapter}, {id_}: expected"
-    if set(entry) != set(keys):
-        raise ValueError(f"{expected} {keys}, got {list(entry)}")
+    if not set(needed) <= set(entry) <= set(Claim._fields[2:]):
+        raise ValueError(f"{expected} {needed}, got {list(entry)}")
     claim = Claim(id_, chapter, **entry)
-    if claim.verdict not in VERDICTS:
-        raise ValueError(f"{expected} one of {[*VERDICTS]}, got {claim.verdict!r}")
+    if claim.kind not in KINDS:
+        raise ValueError(f"{expected} one of {[*KINDS]}, got {claim.kind!r}")
     if claim.true_from == -np.inf and claim.true_to == np.inf:  # always borne out
         raise ValueError(f"{expected} true_from or true_to, got neither")
     if not claim.stated or not all(a < b for a, b in claim.stated.values()):
@@ -129,10 +175,58 @@ def _read_claim(id_: str, chapter: str, entry: dict[str, Any]) -> Claim:
     return claim
 
 
+def interval(values: Any, level: float = 0.95) -> tuple[float, float]:
+    """Return an interval that holds the median of what was sampled.
+
+    Parameters
+    ----------
+    values : array_like of shape (n,)
+        A sample, of whatever distribution.
+    level : float
+        How often the interval is to hold the median, from 0 to 1.
+
+    Returns
+    -------
+    low : float
+        Lower end of the narrowest pair of values, equally far from both ends of the sorted sample,
+        that does; the smallest where none does (n < 6 at 0.95: 0.9375 at n = 5).
+    high : float
+        Upper end.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is no number, there is none, or `level` is out of range.
+
+    Notes
+    -----
+    The number of values below the median is binomial with p = 1/2, so that the k-th from either end
+    enclose it with probability ``1 − 2 P(B < k)``.
+
+    Examples
+    --------
+    >>> interval(range(1, 13))  # the third from either end: 96.1 %
+    (3.0, 10.0)
+    """
+    check_number("interval", "level", level, low=0, high=1)
+    values = check_values("interval", "values", values, range(2), "(n,)")
+    if values.ndim != 1 or len(values) == 0 or np.isnan(values).any():
+        raise ValueError(f"interval: expected numbers (n,), got {values}")
+    n, k, outside = len(values), 0, 1
+    while (
+        k + 1 < (n + 1) / 2 and 1 - 2 * (outside + math.comb(n, k + 1)) / 2**n >= level
+    ):
+        k += 1
+        outside += math.comb(n, k)
+    values = np.sort(values)
+    return float(values[k]), float(values[n - 1 - k])
+
+
 def judge(claim: Claim, measured: Mapping[str, Any]) -> Result:
     """Compare a measurement with what is claimed.
 
-    A part bears the claim out if all seeds do, and speaks for it in part if the median does.
+    A part is *supported* if the `interval` of its median lies in the claimed range, *contradicted*
+    if it lies outside, and *undecided* otherwise.
 
     Parameters
     ----------
@@ -144,8 +238,7 @@ def judge(claim: Claim, measured: Mapping[str, Any]) -> Result:
     Returns
     -------
     Result
-        The claim holds if every part bears it out, does not replicate if no median does, and
-        holds in part otherwise.
+        Numbers in three digits, and verdicts of the exact ones.
 
     Raises
     ------
@@ -153,7 +246,7 @@ def judge(claim: Claim, measured: Mapping[str, Any]) -> Result:
         If `claim` is no claim, `measured` no dict, or a value no number.
     ValueError
         If the parts are not those of the list, there are fewer than five seeds, or a value is
-        not finite.
+        NaN.
     """
     check_kind("judge", "claim", claim, Claim)
     check_kind("judge", "measured", measured, Mapping)
@@ -161,31 +254,118 @@ def judge(claim: Claim, measured: Mapping[str, Any]) -> Result:
         raise ValueError(
             f"judge: expected parts {list(claim.stated)} for {claim.id}, got {list(measured)}"
         )
-    parts: dict[str, list[float]] = {}
-    borne_out, median_does = [], []
-    for name, values in measured.items():
-        of_claim = f"{name} of {claim.id}"
-        values = check_values("judge", of_claim, values, range(64), "(seeds,)")
-        if values.ndim != 1 or len(values) < 5 or not np.isfinite(values).all():
-            raise ValueError(
-                f"judge: expected at least 5 finite numbers for {claim.id}, {name}, got {values}"
-            )
-        true = (values >= claim.true_from) & (values <= claim.true_to)
-        median = float(np.median(values))
-        borne_out.append(bool(true.all()))
-        median_does.append(claim.true_from <= median <= claim.true_to)
-        numbers = (median, values.min(), values.max())
-        parts[name] = [*(float(f"{number:.3g}") for number in numbers), len(values)]
-    holds, in_part, not_at_all = VERDICTS
-    verdict = holds if all(borne_out) else in_part if any(median_does) else not_at_all
-    return Result(claim.id, verdict, parts)
+    parts: dict[str, Part] = {}
+    for name in claim.stated:
+        values = _values(claim, name, measured[name])
+        low, high = interval(values)
+        if claim.true_from <= low and high <= claim.true_to:
+            verdict = "supported"
+        elif high < claim.true_from or claim.true_to < low:
+            verdict = "contradicted"
+        else:
+            verdict = "undecided"
+        median, low, high = (float(f"{x:.3g}") for x in (np.median(values), low, high))
+        parts[name] = Part(median, low, high, len(values), verdict)
+    return Result(claim.id, parts)
+
+
+def _values(claim: Claim, name: str, values: Any) -> Array:
+    """Return the values of a part; raise unless they are at least five numbers."""
+    of_claim = f"{name} of {claim.id}"
+    values = check_values("judge", of_claim, values, range(64), "(seeds,)")
+    if values.ndim != 1 or len(values) < 5 or np.isnan(values).any():
+        raise ValueError(
+            f"judge: expected at least 5 numbers for {claim.id}, {name}, got {values}"
+        )
+    return values
+
+
+def overall(results: Iterable[Result]) -> str:
+    """Return what becomes of a claim.
+
+    Parameters
+    ----------
+    results : iterable of Result
+        Its results, on one kind of pictures or several.
+
+    Returns
+    -------
+    str
+        "supported" if that is every part of every result, "not found" if none is, else "supported
+        in part".
+    """
+    results = list(results)
+    for result in results:
+        check_kind("overall", "each result", result, Result)
+    verdicts = Counter(part.verdict for r in results for part in r.parts.values())
+    count = verdicts["supported"]
+    everywhere, in_part, nowhere = VERDICTS
+    return nowhere if not count else everywhere if len(verdicts) == 1 else in_part
+
+
+def fingerprint(claim: Claim) -> str:
+    """Return what changes when the meaning of a claim does.
+
+    Parameters
+    ----------
+    claim : Claim
+        An entry of the list.
+
+    Returns
+    -------
+    str
+        Of sentence, measure, range, parts, steps and kind.
+    """
+    check_kind("fingerprint", "claim", claim, Claim)
+    meaning = (
+        *(claim.sentence, claim.measure, claim.true_from, claim.true_to),
+        *(sorted(claim.stated), claim.steps, claim.kind),
+    )
+    return hashlib.sha256(repr(meaning).encode()).hexdigest()[:12]
+
+
+@functools.cache
+def _confirmed(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def confirmed(claim: Claim, how: str = "drawn") -> Result | None:
+    """Return what the confirmation says of a claim.
+
+    Parameters
+    ----------
+    claim : Claim
+        An entry of the list.
+    how : str
+        "drawn" or "mnist", for the pictures; "longer" for four times the steps.
+
+    Returns
+    -------
+    Result or None
+        None where the claim was not measured so, or has changed since then.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `claim` is no claim, or `how` none of the three.
+    """
+    check_kind("confirmed", "claim", claim, Claim)
+    if how not in (*PICTURES, "longer"):
+        raise ValueError(
+            f"confirmed: expected how as one of {[*PICTURES, 'longer']}, got {how!r}"
+        )
+    chapters = _confirmed(LIST / "confirmed.json").get(how, {})
+    entry = chapters.get(claim.chapter, {}).get("claims", {}).get(claim.id)
+    if entry is None or entry["fingerprint"] != fingerprint(claim):
+        return None
+    return judge(claim, entry["values"])
 
 
 def check(id_: str, measured: Any) -> None:
     """Measure a claim in a chapter: show it with its verdict, and hold it to the list.
 
     The list is about the book's own digits. With real MNIST (``BNLIB_MNIST``) the measurement is
-    shown, and not held to anything.
+    shown, and not held to anything. While claims are confirmed, the values are written down.
 
     Parameters
     ----------
@@ -198,7 +378,7 @@ def check(id_: str, measured: Any) -> None:
     Raises
     ------
     ClaimError
-        If the claim is not listed, its verdict is another one, or a median has left its interval.
+        If the claim is not listed, or a median has left its interval.
     TypeError, ValueError
         As `judge`.
     """
@@ -209,23 +389,51 @@ def check(id_: str, measured: Any) -> None:
     if id_ not in claims:
         raise ClaimError(f"check: {id_} is not listed")
     claim = claims[id_]
-    result = judge(claim, measured if isinstance(measured, dict) else {"all": measured})
-    plain = f"{id_}: {result.verdict}"
-    bundle = {"text/markdown": markdown(claim, result), "text/plain": plain}
+    measured = measured if isinstance(measured, dict) else {"all": measured}
+    result = judge(claim, measured)
+    if file := record():
+        _write_down(file, claim, measured)
     show: Any = display.display  # without annotations
-    show(bundle, metadata={KEY: result._asdict()}, raw=True)
-    if os.environ.get("BNLIB_MNIST"):
+    show(box(claim, result), metadata={KEY: result._asdict()}, raw=True)
+    if os.environ.get("BNLIB_MNIST") or record():
         return
-    if result.verdict != claim.verdict:
-        raise ClaimError(
-            f"{id_}: expected '{claim.verdict}', measured '{result.verdict}': {result.parts}"
-        )
     for name, (low, high) in claim.stated.items():
-        median = result.parts[name][0]
+        median = result.parts[name].median
         if not low <= median <= high:
             raise ClaimError(
                 f"{id_}, {name}: expected a median from {low} to {high}, got {median}"
             )
+
+
+def box(claim: Claim, result: Result) -> dict[str, str]:
+    """Return what a cell shows of a claim, by MIME type.
+
+    Parameters
+    ----------
+    claim, result : see `markdown`
+        As there.
+
+    Returns
+    -------
+    dict of str to str
+        The box for the page, and a line for a terminal.
+    """
+    plain = f"{claim.id}: {_verdict(claim)}"
+    return {"text/markdown": markdown(claim, result), "text/plain": plain}
+
+
+def _write_down(file: str, claim: Claim, measured: Mapping[str, Any]) -> None:
+    """Add what was measured to the file of a confirmation."""
+    path = Path(file)
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found[claim.id] = {
+        "fingerprint": fingerprint(claim),
+        "values": {
+            name: [float(f"{v:.6g}") for v in _values(claim, name, measured[name])]
+            for name in claim.stated
+        },
+    }
+    path.write_text(json.dumps(found), encoding="utf-8")
 
 
 def markdown(claim: Claim, result: Result) -> str:
@@ -236,7 +444,7 @@ def markdown(claim: Claim, result: Result) -> str:
     claim : Claim
         An entry of the list.
     result : Result
-        From `judge`.
+        From `judge`: what was explored. What was confirmed stands beside it.
 
     Returns
     -------
@@ -249,26 +457,40 @@ def markdown(claim: Claim, result: Result) -> str:
         If one is of another kind, or their parts differ.
     """
     _check_pair("markdown", claim, result)
-    counts = {part[-1] for part in result.parts.values()}
-    seeds = " to ".join(f"{count}" for count in sorted({min(counts), max(counts)}))
+    columns = {"explored": result}
+    columns |= {PICTURES[how]: r for how, r in _confirmations(claim).items()}
+    seeds = [max(p.seeds for p in r.parts.values()) for r in columns.values()]
+    heads = [
+        f"{name}, {n} {'seeds' if name == 'explored' else 'new seeds'}"
+        for name, n in zip(columns, seeds, strict=True)
+    ]
+    rows = [
+        [
+            "" if name == "all" else name,
+            *(_number(r.parts[name], r is not result) for r in columns.values()),
+        ]
+        for name in claim.stated
+    ]
+    lines = [["", *heads], ["---"] * (len(heads) + 1), *rows]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     return (
-        f":::{{admonition}} Claim {_verdict(result)}\n"
+        f":::{{admonition}} Claim {_verdict(claim)}\n"
         f":class: claim\n:name: claim-{claim.id}\n\n{_sentence(claim)}\n\n"
-        f"{claim.measure}, median and range of {seeds} seeds{_numbers(claim, result)}.\n:::"
+        f"{claim.measure}:\n\n{table}\n:::"
     )
 
 
 def ledger(
     claims: Mapping[str, Claim], results: Mapping[str, tuple[str, Result]]
 ) -> str:
-    """Return all claims and what was measured as tables, one for each chapter.
+    """Return claims and what was measured as tables, one for each chapter.
 
     Parameters
     ----------
     claims : dict of str to Claim
-        From `read_claims`.
+        From `read_claims`, or some of those.
     results : dict of str to tuple of (str, Result)
-        From `stored_results`, one for each claim.
+        From `stored_results`: what was explored, one for each claim.
 
     Returns
     -------
@@ -291,24 +513,39 @@ def ledger(
     for id_, claim in claims.items():
         chapter, result = results[id_]
         _check_pair("ledger", claim, result)
-        chapters.setdefault(chapter, []).append(
-            f"* - {{ref}}`{id_} <claim-{id_}>`: {_sentence(claim)}\n"
-            f"  - {claim.measure}{_numbers(claim, result)}.\n"
-            f"  - {_verdict(result)}\n"
-        )
-    head = ":header-rows: 1\n:widths: 42 42 16\n\n"
-    head += "* - Claim\n  - Measured\n  - Verdict\n"
+        own = _confirmations(claim)
+        cells = [
+            f"{{ref}}`{id_} <claim-{id_}>`: {_sentence(claim)} *{claim.measure}.*",
+            _numbers(claim, result),
+            *(
+                _numbers(claim, own[how], True) if how in own else "—"
+                for how in PICTURES
+            ),
+            _verdict(claim),
+        ]
+        rows = "\n".join(f"  - {cell}" for cell in cells)
+        chapters.setdefault(chapter, []).append(f"* -{rows.removeprefix('  -')}\n")
+    head = ":header-rows: 1\n:widths: 40 17 17 17 9\n:class: ledger\n\n"
+    head += "* - Claim\n  - Explored\n"
+    head += "".join(f"  - Confirmed, {name}\n" for name in PICTURES.values())
+    head += "  - Verdict\n"
     return "\n".join(
         f"**{{doc}}`/book/{chapter}`**\n\n:::{{list-table}}\n{head}{''.join(rows)}:::\n"
         for chapter, rows in chapters.items()
     )
 
 
+def _confirmations(claim: Claim) -> dict[str, Result]:
+    """Return what was confirmed, for each kind of pictures."""
+    results = ((how, confirmed(claim, how)) for how in PICTURES)
+    return {how: result for how, result in results if result is not None}
+
+
 def _check_pair(call: str, claim: Any, result: Any) -> None:
     """Raise unless a result is that of a claim."""
     check_kind(call, "claim", claim, Claim)
     check_kind(call, "result", result, Result)
-    if set(claim.stated) != set(result.parts) or result.verdict not in VERDICTS:
+    if set(claim.stated) != set(result.parts):
         raise ValueError(
             f"{call}: expected a result of {claim.id} with the parts {list(claim.stated)}, "
             f"got {result}"
@@ -317,24 +554,63 @@ def _check_pair(call: str, claim: Any, result: Any) -> None:
 
 def _sentence(claim: Claim) -> str:
     """Return the sentence of a claim, and its source as the book cites it."""
-    folklore = claim.source == "folklore"
-    source = "(folklore)" if folklore else f"{{cite}}`{claim.source}`"
+    source = "(ours)" if claim.source == "ours" else f"{{cite}}`{claim.source}`"
     return f"{claim.sentence.removesuffix('.')} {source}."
 
 
-def _verdict(result: Result) -> str:
-    """Return a verdict and its sign."""
-    return f"{VERDICTS[result.verdict]} {result.verdict}"
+def _verdict(claim: Claim) -> str:
+    """Return what a confirmation makes of a claim, with its sign."""
+    results = _confirmations(claim)
+    if not results:
+        return "not confirmed yet"
+    if claim.kind == "identity":
+        return "true by construction"
+    parts = [part.verdict for r in results.values() for part in r.parts.values()]
+    if claim.kind == "control":
+        return f"control: {Counter(parts).most_common(1)[0][0]}"
+    verdict = overall(results.values())
+    text = f"{VERDICTS[verdict]} {verdict}"
+    if verdict == "supported in part":
+        text += f": {parts.count('supported')} of {len(parts)}"
+    return text
 
 
-def _numbers(claim: Claim, result: Result) -> str:
-    """Return the end of a sentence; tests/nbval.cfg knows the numbers by their form."""
-    texts = []
-    for name in claim.stated:
-        median, low, high = (f"{n:g}".replace("-", "−") for n in result.parts[name][:3])
-        label = "" if name == "all" else f"{name}: "
-        texts.append(f"{label}**{median}** ({low} to {high})")
-    return (": " if "all" in claim.stated else "; ") + "; ".join(texts)
+SIGNS = dict(zip(SETTINGS, "●○·", strict=True))
+
+
+def _number(part: Part, signed: bool) -> str:
+    """Return a median and its interval; tests/nbval.cfg knows the numbers by their form."""
+    median, low, high = (f"{n:g}".replace("-", "−") for n in part[:3])
+    return (
+        f"{SIGNS[part.verdict] + ' ' if signed else ''}**{median}** ({low} to {high})"
+    )
+
+
+def _numbers(claim: Claim, result: Result, signed: bool = False) -> str:
+    """Return the numbers of all parts, in lines of their own where there are several."""
+    texts = [
+        ("" if name == "all" else f"{name}: ") + _number(result.parts[name], signed)
+        for name in claim.stated
+    ]
+    return "\\\n    ".join(texts)  # a backslash ends a line
+
+
+def restored(stored: Mapping[str, Any]) -> Result:
+    """Return a result from an output's metadata.
+
+    Parameters
+    ----------
+    stored : dict
+        A result as JSON holds it.
+
+    Returns
+    -------
+    Result
+        The same.
+    """
+    check_kind("restored", "stored", stored, Mapping)
+    parts = {name: Part(*part) for name, part in stored["parts"].items()}
+    return Result(stored["id"], parts)
 
 
 def stored_results(book: str | os.PathLike[str]) -> dict[str, tuple[str, Result]]:
@@ -370,5 +646,5 @@ def stored_results(book: str | os.PathLike[str]) -> dict[str, tuple[str, Result]
                 if stored["id"] in results:
                     raise ValueError(f"stored_results: {stored['id']} stands twice")
                 chapter = path.relative_to(book).with_suffix("").as_posix()
-                results[stored["id"]] = chapter, Result(**stored)
+                results[stored["id"]] = chapter, restored(stored)
     return results

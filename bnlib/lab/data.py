@@ -17,6 +17,7 @@ from bnlib._types import Array
 
 from .idx import read_mnist
 from .render import FONTS, SHAPES, check_fonts, draw_digits, draw_shapes
+from .trial import data_seed
 
 __all__ = [
     "FONTS",
@@ -86,21 +87,23 @@ def digits(
     n_val: int = 1000,
     n_test: int = 2000,
     *,
-    seed: int = 0,
+    seed: int | None = None,
     fonts: Sequence[str] | None = None,
 ) -> Data:
     """Draw warped, noisy digits in many fonts; or load real MNIST, if there is any.
 
     With the environment variable ``BNLIB_MNIST`` set to a folder, this is `mnist` on
-    that folder; else see `bnlib.lab.render.draw_digits`. A call that names `fonts` asks
-    for drawn digits, and always gets them.
+    that folder; where that has fewer pictures, each split is smaller, in the same proportion. Else
+    see `bnlib.lab.render.draw_digits`. A call that names `fonts` asks for drawn digits, and always
+    gets them.
 
     Parameters
     ----------
     n_train, n_val, n_test : int
         Sizes of the splits. Each is balanced up to rounding and shuffled.
-    seed : int
-        Same seed, same bytes. A split does not depend on the sizes of the others.
+    seed : int or None
+        Same seed, same bytes. A split does not depend on the sizes of the others. None for what
+        `bnlib.lab.trial.data_seed` says: 0, unless claims are being confirmed.
     fonts : sequence of str, optional
         Draw from these fonts only (names from `FONTS`, default all).
 
@@ -124,11 +127,12 @@ def digits(
     >>> np.bincount(data.y_test)
     array([2, 2, 2, 2, 2, 2, 2, 2, 2, 2])
     """
+    seed = data_seed() if seed is None else seed
     sizes = _check_sizes("digits", n_train, n_val, n_test, seed=seed)
     folder = os.environ.get("BNLIB_MNIST")
     if folder and fonts is None:
         try:
-            return mnist(folder, *sizes, seed=seed)
+            return mnist(folder, *_fitted(folder, *sizes), seed=seed)
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{error}; the environment variable BNLIB_MNIST names this folder: put MNIST's "
@@ -344,6 +348,13 @@ def _drawn(
         labels = rng.permutation(np.arange(n) % len(classes))
         parts += [draw(labels, rng), labels]
     return _data(parts, classes, f"drawn {call}")
+
+
+def _fitted(folder: str, n_train: int, n_val: int, n_test: int) -> tuple[int, int, int]:
+    """Return sizes that MNIST's files in a folder can fill."""
+    there, there_test = (len(read_mnist(folder, name)[0]) for name in ("train", "t10k"))
+    share = min(1.0, there / max(1, n_train + n_val))
+    return int(share * n_train), int(share * n_val), min(n_test, there_test)
 
 
 def _data(parts: list[Array], classes: tuple[str, ...], source: str) -> Data:
