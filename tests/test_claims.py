@@ -17,7 +17,7 @@ from bnlib.lab.trial import LEAST
 
 BOOK = Path(__file__).parents[1] / "book"
 CONFIRMED = 88  # raised with the book, too
-AT_LEAST = 87  # raised with the book: a claim that leaves list and chapter is noticed
+AT_LEAST = 95  # raised with the book: a claim that leaves list and chapter is noticed
 CLAIMS, RESULTS = read_claims(), stored_results(BOOK)
 SOURCES = re.findall(r"^@\w+\{(\w+),", (BOOK / "references.bib").read_text(), re.M)
 measured = pytest.mark.parametrize("id_", sorted(CLAIMS.keys() & RESULTS.keys()))
