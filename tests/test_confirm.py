@@ -102,6 +102,15 @@ def test_all_is_measured_once_and_what_changed_again(
     monkeypatch.setattr(confirm, "measure", lambda *task: ran.append(task) or 1 / 0)
     assert told(confirm, capsys)[0]
     assert ran == []
+    path = confirm.BOOK / "1" / "a.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[-1].source += "  # another cell"
+    nbformat.write(notebook, path)
+    assert not told(confirm, capsys)[0]
+    assert len(ran) == 3
+    notebook.cells[-1].source = notebook.cells[-1].source.partition("  #")[0]
+    nbformat.write(notebook, path)
+    ran.clear()
     list_ = claims.LIST / "1" / "a.toml"
     list_.write_text(list_.read_text().replace("X gains.", "X gains much.", 1))
     content, text = told(confirm, capsys)
