@@ -90,6 +90,8 @@ def test_one_part_needs_no_name(listed):
         ("true_from = 1.0\n", "", "true_from or true_to, got neither"),
         ("[1.5, 2.5]", "[2.5, 1.5]", "intervals"),
         ("{ wide = [1.5, 2.5], deep = [1.5, 2.5] }", "{}", "intervals"),
+        ("[gain]", '[gain]\ndigits = ["high"]', "digits as some of its parts"),
+        ("[gain]", "[gain]\ndigits = []", "digits as some of its parts"),
     ],
 )
 def test_a_bad_entry_is_refused(listed, old, new, message):
@@ -269,8 +271,23 @@ def test_what_was_confirmed_stands_beside_what_was_explored(confirm):
     confirm(claim, drawn={"wide": HIGH, "deep": HIGH}, mnist=twelve)
     assert "in part: 3 of 4\n" in claims.markdown(claim, explored)
     table = claims.ledger({"gain": claim}, {"gain": (claim.chapter, explored)})
-    assert "\n  - wide: ● **3** (3 to 3)\\\n    deep: ○ **0.5** (0.5 to 0.5)\n" in table
-    assert "\n  - ◐ supported in part: 3 of 4\n" in table
+    wide, deep = "  - ● **3** (3 to 3)\n", "  - ○ **0.5** (0.5 to 0.5)\n"
+    drawn = "  - ● **2** (2 to 2)\n"
+    assert f"* - – wide\n  - **2** (1.9 to 2.1)\n{drawn}{wide}" in table
+    assert f"* - – deep\n  - **2** (1.9 to 2.1)\n{drawn}{deep}" in table
+    assert "\n* - ◐ supported in part: 3 of 4, {ref}`gain <claim-gain>`: " in table
+
+
+def test_a_part_without_digits_counts_once(confirm):
+    claim = claims.read_claims()["gain"]._replace(digits=["deep"])
+    values = {"wide": [3.0] * 12, "deep": [0.5] * 12}
+    confirm(claim, drawn=values, mnist=values)
+    assert list(claims.confirmed(claim).parts) == ["wide", "deep"]
+    assert list(claims.confirmed(claim, "mnist").parts) == ["deep"]
+    text = claims.markdown(claim, claims.judge(claim, values))
+    assert ":::{admonition} Claim ◐ supported in part: 1 of 3\n" in text
+    number = "**3** (3 to 3)"
+    assert f"| wide | {number} | ● {number} | — |\n" in text
 
 
 @pytest.mark.parametrize(
@@ -432,9 +449,10 @@ def test_the_chain_from_the_cell_to_the_tests_of_the_book(tmp_path):
     for key in tampered:
         assert results[key] == (place, Result(key, {"wide": wide, "deep": deep}))
     table = claims.ledger(claims.read_claims(), results)
-    assert "`ioffe2015`. *Gain, in points.*\n  - wide: **2** (2 to 2)\\\n" in table
+    assert "`ioffe2015`. *Gain, in points*\n  - \n  - \n  - \n" in table
+    assert "* - – wide\n  - **2** (2 to 2)\n  - —\n  - —\n" in table
     assert table.count("{doc}`/book/3-evidence/speed`") == 1
-    assert table.count("\n  - not confirmed yet\n") == 4
+    assert table.count("\n* - not confirmed yet, {ref}`") == 4
 
     notebook = nbformat.read(path, as_version=4)
     for cell, (old, new) in zip(notebook.cells[2:], tampered.values(), strict=True):

@@ -80,8 +80,9 @@ class Claim(NamedTuple):
         which there is nothing to find.
     steps : int
         Length of the training runs; 0 where nothing is trained.
-    digits : bool
-        Whether it is about pictures of digits, and confirmed on real ones too.
+    digits : bool or list of str
+        Whether it is about pictures of digits, and confirmed on real ones too; where only some
+        parts are, their names.
     """
 
     id: str
@@ -94,7 +95,7 @@ class Claim(NamedTuple):
     stated: dict[str, list[float]]
     kind: str = "effect"
     steps: int = 0
-    digits: bool = True
+    digits: bool | list[str] = True
 
 
 class Part(NamedTuple):
@@ -172,6 +173,9 @@ def _read_claim(id_: str, chapter: str, entry: dict[str, Any]) -> Claim:
         raise ValueError(f"{expected} true_from or true_to, got neither")
     if not claim.stated or not all(a < b for a, b in claim.stated.values()):
         raise ValueError(f"{expected} intervals [low, high], got {claim.stated}")
+    some = claim.digits
+    if not isinstance(some, bool) and not set() < set(some) < set(claim.stated):
+        raise ValueError(f"{expected} digits as some of its parts, got {claim.digits}")
     return claim
 
 
@@ -342,7 +346,8 @@ def confirmed(claim: Claim, how: str = "drawn") -> Result | None:
     Returns
     -------
     Result or None
-        None where the claim was not measured so, or has changed since then.
+        Of the parts that are about digits, if these are real. None where the claim was not
+        measured so, or has changed since then.
 
     Raises
     ------
@@ -358,7 +363,10 @@ def confirmed(claim: Claim, how: str = "drawn") -> Result | None:
     entry = chapters.get(claim.chapter, {}).get("claims", {}).get(claim.id)
     if entry is None or entry["fingerprint"] != fingerprint(claim):
         return None
-    return judge(claim, entry["values"])
+    result = judge(claim, entry["values"])
+    if how == "mnist" and not isinstance(claim.digits, bool):
+        result = Result(claim.id, {name: result.parts[name] for name in claim.digits})
+    return result
 
 
 def check(id_: str, measured: Any) -> None:
@@ -467,7 +475,7 @@ def markdown(claim: Claim, result: Result) -> str:
     rows = [
         [
             "" if name == "all" else name,
-            *(_number(r.parts[name], r is not result) for r in columns.values()),
+            *(_number(r, name, r is not result) for r in columns.values()),
         ]
         for name in claim.stated
     ]
@@ -513,26 +521,28 @@ def ledger(
     for id_, claim in claims.items():
         chapter, result = results[id_]
         _check_pair("ledger", claim, result)
-        own = _confirmations(claim)
-        cells = [
-            f"{{ref}}`{id_} <claim-{id_}>`: {_sentence(claim)} *{claim.measure}.*",
-            _numbers(claim, result),
-            *(
-                _numbers(claim, own[how], True) if how in own else "—"
-                for how in PICTURES
-            ),
-            _verdict(claim),
-        ]
-        rows = "\n".join(f"  - {cell}" for cell in cells)
-        chapters.setdefault(chapter, []).append(f"* -{rows.removeprefix('  -')}\n")
-    head = ":header-rows: 1\n:widths: 40 17 17 17 9\n:class: ledger\n\n"
-    head += "* - Claim\n  - Explored\n"
-    head += "".join(f"  - Confirmed, {name}\n" for name in PICTURES.values())
-    head += "  - Verdict\n"
-    return "\n".join(
-        f"**{{doc}}`/book/{chapter}`**\n\n:::{{list-table}}\n{head}{''.join(rows)}:::\n"
-        for chapter, rows in chapters.items()
-    )
+        rows = chapters.setdefault(chapter, [])
+        columns = [result, *map(_confirmations(claim).get, PICTURES)]
+        title = (
+            f"{_verdict(claim)}, {{ref}}`{id_} <claim-{id_}>`: {_sentence(claim)} "
+            f"*{claim.measure}*"
+        )
+        if len(claim.stated) > 1:  # a row for the sentence, and one for each part
+            rows.append([title, "", "", ""])
+        for name in claim.stated:
+            numbers = (_number(r, name, r is not result) for r in columns)
+            rows.append([title if name == "all" else f"– {name}", *numbers])
+    heads = ["Claim", "Explored", *(f"Confirmed, {name}" for name in PICTURES.values())]
+    tables = []
+    for chapter, rows in chapters.items():
+        lines = "".join(
+            f"* - {cells}\n" for cells in map("\n  - ".join, [heads, *rows])
+        )
+        tables.append(
+            f"**{{doc}}`/book/{chapter}`**\n\n:::{{list-table}}\n:header-rows: 1\n"
+            f":widths: 49 17 17 17\n:class: ledger\n\n{lines}:::\n"
+        )
+    return "\n".join(tables)
 
 
 def _confirmations(claim: Claim) -> dict[str, Result]:
@@ -578,21 +588,15 @@ def _verdict(claim: Claim) -> str:
 SIGNS = dict(zip(SETTINGS, "●○·", strict=True))
 
 
-def _number(part: Part, signed: bool) -> str:
-    """Return a median and its interval; tests/nbval.cfg knows the numbers by their form."""
+def _number(result: Result | None, name: str, signed: bool) -> str:
+    """Return a part's median and interval; tests/nbval.cfg knows the numbers by their form."""
+    if result is None or name not in result.parts:
+        return "—"
+    part = result.parts[name]
     median, low, high = (f"{n:g}".replace("-", "−") for n in part[:3])
     return (
         f"{SIGNS[part.verdict] + ' ' if signed else ''}**{median}** ({low} to {high})"
     )
-
-
-def _numbers(claim: Claim, result: Result, signed: bool = False) -> str:
-    """Return the numbers of all parts, in lines of their own where there are several."""
-    texts = [
-        ("" if name == "all" else f"{name}: ") + _number(result.parts[name], signed)
-        for name in claim.stated
-    ]
-    return "\\\n    ".join(texts)  # a backslash ends a line
 
 
 def restored(stored: Mapping[str, Any]) -> Result:
