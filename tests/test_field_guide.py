@@ -6,7 +6,6 @@ provoked, and the functions of ``first_aid.py`` meet networks that the pages do 
 
 import ast
 import copy
-import importlib.util
 import io
 import os
 import pickle
@@ -28,16 +27,13 @@ from torch.ao.quantization import fuse_modules
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.checkpoint import checkpoint
 
+from bnlib.lab.files import first_aid
+
 PRACTICE = Path(__file__).resolve().parents[1] / "book" / "6-practice"
 INDEX = PRACTICE / "field-guide.ipynb"
 PAGES = [
     PRACTICE / f"field-guide-{name}.ipynb" for name in ("modes", "buffers", "code")
 ]
-
-spec = importlib.util.spec_from_file_location("first_aid", PRACTICE / "first_aid.py")
-first_aid = importlib.util.module_from_spec(spec)
-sys.modules["first_aid"] = first_aid  # as pickle wants it
-spec.loader.exec_module(first_aid)
 
 
 def markdown(path):
@@ -108,7 +104,7 @@ def test_the_pages_share_their_network():
 
 
 def test_first_aid_needs_torch_alone():
-    tree = ast.parse((PRACTICE / "first_aid.py").read_text(encoding="utf-8"))
+    tree = ast.parse(Path(first_aid.__file__).read_text(encoding="utf-8"))
     modules = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
     modules |= {
         a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names

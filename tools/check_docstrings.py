@@ -24,7 +24,7 @@ def public_names() -> Iterator[str]:
     """Iterate over the dotted names of all public classes, methods and functions."""
     for package in (bnlib, bnlib.lab):
         for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            if info.ispkg or "._" in info.name:
+            if "._" in info.name:
                 continue
             module = importlib.import_module(info.name)
             names = getattr(module, "__all__", None)

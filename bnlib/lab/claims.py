@@ -517,7 +517,7 @@ def ledger(
         raise ValueError(
             f"ledger: expected a result for each claim, got none for {missing}"
         )
-    chapters: dict[str, list[str]] = {}
+    chapters: dict[str, list[list[str]]] = {}
     for id_, claim in claims.items():
         chapter, result = results[id_]
         _check_pair("ledger", claim, result)

@@ -1,7 +1,8 @@
 """One worker of a data-parallel batch normalization.
 
-``python workers.py FOLDER RANK WORKERS`` reads ``FOLDER/batch-RANK.npz`` with x, dy, weight and
-bias, meets the other workers through a file in that folder, and writes ``FOLDER/result-RANK.npz``.
+``python -m bnlib.lab.files.workers FOLDER RANK WORKERS`` reads ``FOLDER/batch-RANK.npz`` with x,
+dy, weight and bias, meets the other workers through a file in that folder, and writes
+``FOLDER/result-RANK.npz``.
 """
 
 import os
