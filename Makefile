@@ -11,6 +11,8 @@ NB ?=
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
+# Text is UTF-8, whatever the terminal and the system.
+export PYTHONUTF8 := 1
 # Progress bars are for `make lab`; stored outputs hold none.
 unexport BNLIB_PROGRESS
 

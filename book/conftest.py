@@ -20,11 +20,22 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+BOOK = Path(__file__).resolve().parent
+PACKAGE = BOOK.parent / "tools" / "package.py"
+BUILD = BOOK.parent / "_build" / "tests"
+# The kernels inherit it: nothing depends on the machine, nor on what its user has set up at home.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = (
-        "1"  # the kernels inherit it, and the numbers do not depend on the machine
-    )
+    os.environ[_name] = "1"
 os.environ["PYTHONHASHSEED"] = "0"
+if PACKAGE.exists():  # else this is a copy, for a test of these guards
+    for _name in (
+        "IPYTHONDIR",
+        "JUPYTER_CONFIG_DIR",
+        "JUPYTER_RUNTIME_DIR",
+        "MPLCONFIGDIR",
+    ):
+        os.environ[_name] = str(BUILD / "home")
+    (BUILD / "home").mkdir(parents=True, exist_ok=True)
 os.environ.pop("MPLBACKEND", None)  # the kernel chooses the one that shows pictures
 
 import matplotlib.font_manager  # noqa: F401 (builds its cache of fonts here, not in a cell)
@@ -56,9 +67,7 @@ def execute_as_jupyter_does(kernel, source, allow_stdin=False):
 
 RunningKernel.execute_cell_input = execute_as_jupyter_does
 start = RunningKernel.__init__
-BOOK = Path(__file__).resolve().parent
-PACKAGE = BOOK.parent / "tools" / "package.py"
-WHEEL = BOOK.parent / "_build" / "wheel"  # lasting: Numba keeps compiled code beside it
+WHEEL = BUILD / "wheel"  # lasting: Numba keeps compiled code beside it
 READS_THE_CHAPTERS = BOOK / "appendix"
 
 
@@ -72,7 +81,7 @@ def start_alone(kernel, kernel_name, cwd=None, startup_timeout=60):
         start(kernel, kernel_name, cwd, startup_timeout)
 
 
-if PACKAGE.exists():  # else this is a copy, for a test of these guards
+if PACKAGE.exists():
     RunningKernel.__init__ = start_alone
 
 

@@ -1,6 +1,7 @@
 """The wheel and the source distribution: complete, and what a downloaded notebook needs."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -10,8 +11,13 @@ import zipfile
 from email.parser import Parser
 from pathlib import Path
 
+os.environ["KERAS_BACKEND"] = "torch"  # before Keras is imported
+
+import keras
 import nbformat
+import numpy as np
 import pytest
+import torch
 
 import bnlib
 from bnlib.lab import files
@@ -128,3 +134,32 @@ def test_what_was_not_kept_is_refused():
         files.read("costs")
     with pytest.raises(TypeError, match="read: expected name to be a str, got"):
         files.read(3)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning"
+)  # Keras
+def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    first, second = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    names = {"torch": torch}
+    exec(first, names)
+    x, bn = names["x"], names["bn"]
+    assert np.abs(names["y"].mean(0)).max() < 1e-5
+    names["torch_bn"] = torch.nn.BatchNorm1d(100)
+    names["keras_bn"] = keras.layers.BatchNormalization()
+    names["keras_bn"].build(x.shape)
+    torch_part, keras_part = second.split("names =")
+    state = {key: value.copy() for key, value in bn.state_dict().items()}
+    names["torch_bn"].load_state_dict(
+        {key: torch.as_tensor(value) for key, value in state.items()}
+    )
+    exec(torch_part, names)
+    y = bn(x)
+    other = names["torch_bn"].eval()(torch.as_tensor(x)).detach().numpy()
+    assert np.abs(y - other).max() < 1e-4
+    for key, value in bn.state_dict().items():
+        assert np.array_equal(value, state[key])
+    exec("names =" + keras_part, names)
+    assert np.abs(bn(x) - np.asarray(names["keras_bn"](x).detach())).max() < 1e-4

@@ -130,10 +130,13 @@ def main() -> None:
     command.add_argument("notebook", type=Path)
     args = parser.parse_args()
     if args.command == "to-text":
+        sys.stdout.reconfigure(encoding="utf-8")  # whatever the terminal
         sys.stdout.write(to_text(read(args.notebook), ".py" if args.py else ".md"))
     else:
         old = read(args.notebook) if args.notebook.exists() else None
         text = args.text.read_text(encoding="utf-8")
+        if not parse(text, args.text.suffix).cells:
+            sys.exit(f"{args.text} holds no cells; {args.notebook} is kept")
         write(from_text(text, args.text.suffix, old), args.notebook)
 
 
