@@ -3,7 +3,7 @@
     python tools/record_depth.py
 
 This takes ten minutes, so the chapter on initialization and depth shows what it wrote to
-``book/3-evidence/depth-budgets.json``: for each arm, rate and seed the accuracy at some steps. The
+``bnlib/lab/files/depth-budgets.json``: for each arm, rate and seed the accuracy at some steps. The
 networks are those of the chapter, in float32. Two seeds are there to choose a rate, on validation
 pictures; the other ones report, on test pictures.
 """
@@ -21,7 +21,7 @@ from bnlib.lab import data
 from bnlib.lab.lanes import lane_accuracy
 from bnlib.lab.sweep import sweep_rates
 
-FILE = Path(__file__).resolve().parents[1] / "book/3-evidence/depth-budgets.json"
+FILE = Path(__file__).resolve().parents[1] / "bnlib/lab/files/depth-budgets.json"
 STEPS = [150, 300, 450, 600, 900, 1200, 1800, 2400, 3000, 4000]
 CHOOSE, REPORT = (100, 101), (0, 1, 2, 3, 4)
 RATES = {  # found on a wider grid, with other runs of 3,000 steps
