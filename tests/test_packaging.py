@@ -163,3 +163,9 @@ def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
         assert np.array_equal(value, state[key])
     exec("names =" + keras_part, names)
     assert np.abs(bn(x) - np.asarray(names["keras_bn"](x).detach())).max() < 1e-4
+
+
+def test_a_commit_is_checked_by_the_same_ruff():
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    (pinned,) = re.findall(r"^ruff==.*", (ROOT / "requirements.txt").read_text(), re.M)
+    assert set(re.findall(r"ruff==[^\]]*", hooks)) == {pinned}
