@@ -129,6 +129,18 @@ def test_a_claim_without_values_is_named(confirm, capsys):
     content, text = told(confirm, capsys, "--only", "drawn")
     assert not content
     assert "1/a, drawn: no values of free, gain\nZeroDivisionError" in text
+    assert not confirm.CONFIRMED.exists()
+
+
+def test_a_claim_that_fails_keeps_the_values_that_it_had(confirm, capsys):
+    assert told(confirm, capsys, "--only", "drawn")[0]
+    before = confirm.CONFIRMED.read_text()
+    path = confirm.BOOK / "1" / "a.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[1].source = "values = 1 / 0"
+    nbformat.write(notebook, path)
+    assert not told(confirm, capsys, "--only", "drawn")[0]
+    assert confirm.CONFIRMED.read_text() == before
 
 
 def test_the_boxes_of_a_chapter_show_what_was_confirmed(confirm, capsys):

@@ -148,6 +148,8 @@ def keep(
     """Add what a chapter measured to the file, whole or not at all; return what it lacks."""
     prints = wanted(how).get(chapter, {})
     found = entry["claims"]
+    if lacking := sorted(prints.keys() - found.keys()):
+        return lacking  # what was there stays
     entry["claims"] = {id_: found[id_] for id_ in sorted(prints.keys() & found.keys())}
     confirmed.setdefault(how, {})[chapter] = entry
     ordered = {how: dict(sorted(confirmed[how].items())) for how in sorted(confirmed)}
@@ -159,7 +161,7 @@ def keep(
     new = CONFIRMED.with_suffix(".new")
     new.write_text(text + "\n", encoding="utf-8")
     new.replace(CONFIRMED)
-    return sorted(prints.keys() - found.keys())
+    return []
 
 
 def restate(path: Path) -> None:

@@ -13,9 +13,11 @@ import hashlib
 import json
 import math
 import os
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -424,10 +426,33 @@ def box(claim: Claim, result: Result) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        The box for the page, and a line for a terminal.
+        The box for the page, the same for JupyterLab, and a line for a terminal.
     """
-    plain = f"{claim.id}: {_verdict(claim)}"
-    return {"text/markdown": markdown(claim, result), "text/plain": plain}
+    return {
+        "text/markdown": markdown(claim, result),
+        "text/html": _html(claim, result),
+        "text/plain": f"{claim.id}: {_verdict(claim)}",
+    }
+
+
+def _html(claim: Claim, result: Result) -> str:
+    """Return the box for viewers that do not know MyST."""
+
+    def row(cells: list[str], tag: str = "td") -> str:
+        return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
+
+    head, *rows = (list(map(escape, cells)) for cells in _table(claim, result))
+    source = re.sub(
+        r"([a-z]+)(\d{4})\w*", lambda m: f"{m[1].title()} {m[2]}", claim.source
+    )
+    table = "\n".join([row(head, "th"), *map(row, rows)])
+    table = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", table)
+    return (
+        f"<b>Claim {_verdict(claim)}</b>\n"
+        f"<p>{escape(claim.sentence).removesuffix('.')} ({source}).</p>\n"
+        f"<p>{escape(claim.measure)}:</p>\n"
+        f"<table>\n{table}\n</table>"
+    )
 
 
 def _write_down(file: str, claim: Claim, measured: Mapping[str, Any]) -> None:
@@ -465,6 +490,18 @@ def markdown(claim: Claim, result: Result) -> str:
         If one is of another kind, or their parts differ.
     """
     _check_pair("markdown", claim, result)
+    head, *rows = _table(claim, result)
+    lines = [head, ["---"] * len(head), *rows]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return (
+        f":::{{admonition}} Claim {_verdict(claim)}\n"
+        f":class: claim\n:name: claim-{claim.id}\n\n{_sentence(claim)}\n\n"
+        f"{claim.measure}:\n\n{table}\n:::"
+    )
+
+
+def _table(claim: Claim, result: Result) -> list[list[str]]:
+    """Return a head and a row for each part: what was explored, and what was confirmed."""
     columns = {"explored": result}
     columns |= {PICTURES[how]: r for how, r in _confirmations(claim).items()}
     seeds = [max(p.seeds for p in r.parts.values()) for r in columns.values()]
@@ -479,13 +516,7 @@ def markdown(claim: Claim, result: Result) -> str:
         ]
         for name in claim.stated
     ]
-    lines = [["", *heads], ["---"] * (len(heads) + 1), *rows]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    return (
-        f":::{{admonition}} Claim {_verdict(claim)}\n"
-        f":class: claim\n:name: claim-{claim.id}\n\n{_sentence(claim)}\n\n"
-        f"{claim.measure}:\n\n{table}\n:::"
-    )
+    return [["", *heads], *rows]
 
 
 def ledger(
