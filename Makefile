@@ -5,6 +5,7 @@ BIN := .venv/bin
 BOOK := .venv/.book
 READY := .venv/.ready
 JOBS ?= 2
+SOURCES := _build/html/_sources/book
 NB ?=
 
 # One thread for BLAS and torch: the same numbers everywhere, and no two pools on one core.
@@ -26,14 +27,17 @@ help:  ## Say what there is
 
 book: $(BOOK)  ## Build the book, and say where it is
 	$(BIN)/jupyter-book build . --quiet
+	@$(BIN)/python tools/reader.py $(SOURCES)
 	@echo
 	@echo "The book: _build/html/index.html"
 
 test: $(READY)  ## Run every test: units, doctests, and the book's notebooks
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --durations=8 --durations-min=5
 
-lab: $(READY)  ## Open the notebooks in JupyterLab
-	BNLIB_PROGRESS=1 $(BIN)/jupyter lab book
+lab: $(READY)  ## Open the notebooks in JupyterLab, as copies in _lab to play with
+	@$(BIN)/python tools/reader.py _lab
+	@$(BIN)/jupyter labextension disable @jupyterlab/apputils-extension:announcements
+	BNLIB_PROGRESS=1 $(BIN)/jupyter lab _lab
 
 notebooks: $(READY)  ## Fill, format and run all notebooks, or some: make notebooks NB=book/2-build/forward.ipynb
 	$(BIN)/python tools/book_code.py $(NB)
@@ -57,6 +61,7 @@ lint: $(READY)  ## Check style, format, types and docstrings
 check: $(READY)  ## Build the book from nothing, warnings as errors, and check its pages
 	rm -rf _build
 	$(BIN)/jupyter-book build . -W -n --keep-going --quiet
+	$(BIN)/python tools/reader.py $(SOURCES)
 	$(BIN)/python tools/check_pages.py _build/html
 	$(BIN)/python tools/check_browser.py _build/html
 

@@ -17,7 +17,7 @@ from setuptools import build_meta
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_COPIED = shutil.ignore_patterns(
-    *(".git", ".venv", "_build", "build", "*.egg-info", "__pycache__"),
+    *(".git", ".venv", "_build", "_lab", "build", "*.egg-info", "__pycache__"),
     *(".*_cache", ".hypothesis", ".coverage*", ".ipynb_checkpoints", "shared"),
 )
 

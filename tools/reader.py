@@ -5,12 +5,15 @@
 The book's notebooks are written for its pages: references, citations, exercises and captions are
 MyST, which a plain viewer does not know. Here each becomes plain Markdown, with the numbers that it
 has on the page; what the page hides is collapsed, and each solution is folded. Code and outputs
-stay as they are. ``make lab`` opens these notebooks, and the pages offer them for download.
+stay as they are. ``make lab`` opens these notebooks, and the pages offer them for download. A
+notebook in the folder whose text or code somebody has changed is kept.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 import re
 import sys
 from collections import Counter
@@ -30,6 +33,7 @@ EXERCISE = re.compile(r"^```\{exercise\}(.*)\n:label: (\S+)\n((?:.*\n)*?)^```$",
 SOLUTION = re.compile(r"^```\{solution-(start|end)\}.*\n(?::.*\n)*```$", re.M)
 LABEL = re.compile(r"^\(([\w-]+)\)=\n(?:\([\w-]+\)=\n)*(#+ .*)?", re.M)
 EQUATION = re.compile(r"^\$\$ \(([\w-]+)\)$", re.M)
+TABLE = re.compile(r"^:::\{list-table\}\n(?::.*\n)*\n((?:.*\n)*?):::$", re.M)
 CLAIM = re.compile(r":::\{admonition\} (.*)\n:class: .*\n:name: .*\n\n((?:.*\n)*?):::")
 
 
@@ -159,6 +163,7 @@ class Reader:
         text = EQUATION.sub(
             lambda m: f"\\tag{{{self.targets[m[1]].text[1:-1]}}} $$", text
         )
+        text = TABLE.sub(lambda m: table(m[1]), text)
         text = CLAIM.sub(lambda m: quoted(f"**{m[1]}**\n\n{m[2].strip()}"), text)
         return ROLE.sub(self.role, text)
 
@@ -209,22 +214,68 @@ def quoted(text: str) -> str:
     return "\n".join(f"> {line}".rstrip() for line in text.split("\n"))
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run the command line."""
-    (folder,) = (Path(name) for name in argv or sys.argv[1:])
-    targets = find_targets()
+def table(rows: str) -> str:
+    """Return the table of a list-table's rows."""
+    cells = [row.split("\n  - ") for row in re.split(r"^\* - ", rows, flags=re.M)[1:]]
+    head, *lines = [f"| {' | '.join(c.strip() for c in row)} |" for row in cells]
+    return "\n".join([head, "|" + "---|" * len(cells[0]), *lines])
+
+
+def mark(notebook: NotebookNode) -> str:
+    """Return what changes with a notebook's text or code."""
+    text = "\0".join(cell.source for cell in notebook.cells)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_changed(path: Path) -> bool:
+    """Whether somebody has changed a notebook that was written here."""
+    if not path.exists():
+        return False
+    old = nbformat.read(path, as_version=4)
+    return old.metadata.get("bnlib", mark(old)) != mark(old)
+
+
+# What a kernel tells of itself. JupyterLab enters it, and a notebook without it counts as changed.
+METADATA = {
+    "kernelspec": {
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+        "name": "python3",
+    },
+    "language_info": {
+        "codemirror_mode": {"name": "ipython", "version": 3},
+        "file_extension": ".py",
+        "mimetype": "text/x-python",
+        "name": "python",
+        "nbconvert_exporter": "python",
+        "pygments_lexer": "ipython3",
+        "version": platform.python_version(),
+    },
+}
+
+
+def main(argv: list[str]) -> None:
+    """Write all notebooks into a folder."""
+    if len(argv) != 1:
+        sys.exit(__doc__)
+    folder, targets = Path(argv[0]), find_targets()
     bib = parse_file(str(ROOT / "book" / "references.bib")).entries
     for page, _ in chapters():
         path = ROOT / f"{page}.ipynb"
-        if path.exists():
-            notebook = nbformat.read(path, as_version=4)
-            notebook.cells = list(Reader(page, targets, bib).cells(notebook.cells))
-            new = folder / Path(f"{page}.ipynb").relative_to("book")
-            new.parent.mkdir(parents=True, exist_ok=True)
-            new.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+        if not path.exists():
+            continue
+        new = folder / path.relative_to(ROOT / "book")
+        if is_changed(new):
+            print(
+                f"{new} was changed, and is kept; without it you get the book's again"
+            )
+            continue
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells = list(Reader(page, targets, bib).cells(notebook.cells))
+        notebook.metadata = nbformat.from_dict({**METADATA, "bnlib": mark(notebook)})
+        new.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    main()
+    main(sys.argv[1:])
