@@ -36,7 +36,6 @@ test: $(READY)  ## Run every test: units, doctests, and the book's notebooks
 
 lab: $(READY)  ## Open the notebooks in JupyterLab, as copies in _lab to play with
 	@$(BIN)/python tools/reader.py _lab
-	@$(BIN)/jupyter labextension disable @jupyterlab/apputils-extension:announcements
 	BNLIB_PROGRESS=1 $(BIN)/jupyter lab _lab
 
 notebooks: $(READY)  ## Fill, format and run all notebooks, or some: make notebooks NB=book/2-build/forward.ipynb
@@ -98,4 +97,5 @@ $(BOOK): requirements-book.txt pyproject.toml
 $(READY): requirements.txt $(BOOK)
 	$(INSTALL) -r requirements.txt
 	@$(BIN)/python -c "import matplotlib.font_manager"  # builds its cache of fonts
+	@$(BIN)/jupyter labextension disable @jupyterlab/apputils-extension:announcements  # asks
 	@touch $@
