@@ -57,12 +57,13 @@ lint: $(READY)  ## Check style, format, types and docstrings
 	$(BIN)/mypy
 	$(BIN)/python tools/check_docstrings.py
 
-check: $(READY)  ## Build the book from nothing, warnings as errors, and check its pages
+check: $(READY)  ## Build the book from nothing, and look at it in a browser and in JupyterLab
 	rm -rf _build
 	$(BIN)/jupyter-book build . -W -n --keep-going --quiet
 	$(BIN)/python tools/reader.py $(SOURCES)
 	$(BIN)/python tools/check_pages.py _build/html
 	$(BIN)/python tools/check_browser.py _build/html
+	$(BIN)/python tools/check_lab.py
 
 mutants: $(READY)  ## Change bnlib's operators one by one, and see a test fail for each
 	$(BIN)/python tools/mutants.py -j $(JOBS)

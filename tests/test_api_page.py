@@ -58,8 +58,8 @@ def test_the_index_leads_from_pytorch_to_bnlib_and_its_chapter():
     assert len(INDEX) == PAGE.count("| {py:") > 30
     for foreign, own, chapter in INDEX:
         head, _, rest = foreign.partition(".")
-        full = f"{SHORT.get(head, head)}.{rest}"
-        assert callable(pkgutil.resolve_name(full)), foreign
+        place, _, last = f"{SHORT.get(head, head)}.{rest}".rpartition(".")
+        assert callable(pkgutil.resolve_name(f"{place}:{last}")), foreign
         module, _, name = own.rpartition(".")
         assert callable(getattr(importlib.import_module(module), name)), own
         cells = nbformat.read(ROOT / "book" / f"{chapter}.ipynb", as_version=4).cells
