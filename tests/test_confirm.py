@@ -121,6 +121,15 @@ def test_all_is_measured_once_and_what_changed_again(
     assert json.loads(confirm.CONFIRMED.read_text()) == found
 
 
+def test_the_bar_ends_where_it_should(confirm, capsys):
+    """What one run takes does not change what the others were expected to take."""
+    assert told(confirm, capsys, "--only", "drawn")[0]
+    found = json.loads(confirm.CONFIRMED.read_text())
+    found["drawn"]["1/a"] |= {"code": "old", "seconds": 0.1}
+    confirm.CONFIRMED.write_text(json.dumps(found))
+    assert told(confirm, capsys)[0]
+
+
 def test_a_claim_without_values_is_named(confirm, capsys):
     path = confirm.BOOK / "1" / "a.ipynb"
     notebook = nbformat.read(path, as_version=4)

@@ -201,20 +201,21 @@ def main(argv: list[str] | None = None) -> None:
         past = (confirmed.get(h, {}).get(chapter, {}) for h in (how, *HOW))
         return next((e["seconds"] for e in past if e), GUESS)
 
-    tasks.sort(key=expected, reverse=True)
+    seconds = {task: expected(task) for task in tasks}  # before anything is measured
+    tasks.sort(key=seconds.__getitem__, reverse=True)
     if any(how == "mnist" for how, _ in tasks):
         handwriting()
     failed = []
     with (
         concurrent.futures.ThreadPoolExecutor(args.jobs) as pool,
-        tqdm(total=sum(map(expected, tasks)), bar_format=BAR) as bar,
+        tqdm(total=sum(seconds.values()), bar_format=BAR) as bar,
     ):
         runs = {
             pool.submit(measure, chapter, how): (how, chapter) for how, chapter in tasks
         }
         for run in concurrent.futures.as_completed(runs):
             how, chapter = runs[run]
-            bar.update(expected((how, chapter)))
+            bar.update(seconds[how, chapter])
             try:
                 entry = run.result()
             except Exception as error:  # whatever ends a kernel; the others go on
