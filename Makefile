@@ -98,5 +98,5 @@ $(BOOK): requirements-book.txt pyproject.toml
 $(READY): requirements.txt $(BOOK)
 	$(INSTALL) -r requirements.txt
 	@$(BIN)/python -c "import matplotlib.font_manager"  # builds its cache of fonts
-	@$(BIN)/jupyter labextension disable @jupyterlab/apputils-extension:announcements  # asks
+	@$(BIN)/jupyter labextension disable @jupyterlab/apputils-extension:announcements > /dev/null 2>&1
 	@touch $@
