@@ -8,11 +8,9 @@ The other normalizations have no state. What they are called elsewhere is in `EL
 names of the rows of `cases.NORMS`.
 """
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 os.environ["KERAS_BACKEND"] = "torch"  # before Keras is imported, here and nowhere else
@@ -26,6 +24,7 @@ from cases import NORMS
 from onnx.reference import ReferenceEvaluator
 
 import bnlib
+from bnlib.lab import files
 
 torch.set_num_threads(1)
 
@@ -249,7 +248,7 @@ def with_onnx(case, opset=15):
     return run(case, step, lambda: state)
 
 
-FLAX = json.loads((Path(__file__).parent / "vectors" / "flax.json").read_text())
+FLAX = files.read("flax")
 
 
 def recorded(record, prefix=""):

@@ -541,6 +541,11 @@ animate(ax.figure, print, ["a", "b"], "A line.", pause=0)
     ValueError: animate: expected pause >= 1, got 0
 animate(ax.figure, print, ["a", "b"], "A line.", dpi="80")
     TypeError: animate: expected dpi to be an int, got str '80'
+read(3)
+    TypeError: read: expected name to be a str, got int
+read("costs")
+    ValueError: read: expected one of ['cost', 'depth-budgets', 'fast-kernel', 'fast-kernel-gpu',
+        'flax'], got 'costs'
 """
 
 

@@ -1,6 +1,6 @@
 """Record what Flax computes, so that bnlib is tested against it without JAX.
 
-The recording is tests/vectors/flax.json. It is made again by::
+The recording is bnlib/lab/files/flax.json. It is made again by::
 
     python -m venv flax-env
     flax-env/bin/pip install flax==0.12.8 jax==0.10.2 jaxlib==0.10.2 numpy==2.4.6
@@ -29,7 +29,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-TARGET = Path(__file__).resolve().parents[1] / "tests" / "vectors" / "flax.json"
+TARGET = Path(__file__).resolve().parents[1] / "bnlib/lab/files/flax.json"
 STEPS = 3
 DTYPES = ("float32", "float64")
 SHAPES = {"features": (8, 5), "images": (4, 6, 6, 3), "groups": (2, 3, 3, 4)}

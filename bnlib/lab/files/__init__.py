@@ -20,7 +20,7 @@ def read(name: str) -> Any:
     Parameters
     ----------
     name : str
-        "cost", "depth-budgets", "fast-kernel" or "fast-kernel-gpu".
+        "cost", "depth-budgets", "fast-kernel", "fast-kernel-gpu" or "flax", what Flax answered.
 
     Returns
     -------
