@@ -347,6 +347,9 @@ def test_a_claim_is_shown_with_what_was_measured(shown):
     assert ":name: claim-gain\n" in text
     assert "\nX gains {cite}`ioffe2015`.\n\nGain, in points:\n\n" in text
     assert "| wide | **2** (1.9 to 2.1) |\n| deep | **2** (2 to 900000) |\n" in text
+    html = bundle["text/html"]  # the same words and numbers
+    assert "<b>Claim not confirmed yet</b>\n<p>X gains (Ioffe 2015).</p>\n" in html
+    assert "<tr><td>deep</td><td><b>2</b> (2 to 900000)</td></tr>" in html
     stored = json.loads(json.dumps(metadata["bnlib_claim"]))
     assert claims.restored(stored).parts["wide"] == (2.0, 1.9, 2.1, 5, "supported")
 
