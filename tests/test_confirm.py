@@ -121,8 +121,10 @@ def test_all_is_measured_once_and_what_changed_again(
     assert json.loads(confirm.CONFIRMED.read_text()) == found
 
 
-def test_the_bar_ends_where_it_should(confirm, capsys):
+def test_the_bar_ends_where_it_should(confirm, tmp_path, monkeypatch, capsys):
     """What one run takes does not change what the others were expected to take."""
+    mnist(tmp_path / "mnist")
+    monkeypatch.setenv("BNLIB_MNIST", str(tmp_path / "mnist"))
     assert told(confirm, capsys, "--only", "drawn")[0]
     found = json.loads(confirm.CONFIRMED.read_text())
     found["drawn"]["1/a"] |= {"code": "old", "seconds": 0.1}
@@ -192,3 +194,25 @@ def test_a_tenth_is_drawn_for_longer_runs(confirm):
     drawn = confirm.wanted("longer")
     assert len(drawn["1/a"]) == 3
     assert drawn == confirm.wanted("longer")
+
+
+@pytest.mark.parametrize(
+    ("source", "aside"),
+    [
+        ('from bnlib.lab import explorers\n\nexplorers.show("fan")', True),
+        ('exercises.check("ex-a", whiten)', True),
+        ('rate = 0.1\nexercises.check("ex-a", rate)', False),
+        ('exercises.check("ex-a", rng.random())', False),
+        ("from bnlib.lab import explorers", False),
+        ("%matplotlib inline", False),
+        ("", False),
+    ],
+)
+def test_what_measures_nothing_makes_no_confirmation_old(confirm, source, aside):
+    assert confirm.is_aside(source) == aside
+    path = confirm.BOOK / "1" / "a.ipynb"
+    before = confirm.code_of(path)
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell(source))
+    nbformat.write(notebook, path)
+    assert (confirm.code_of(path) == before) == aside

@@ -16,6 +16,7 @@ confirmed, and the ledger's page is to be run again.
 from __future__ import annotations
 
 import argparse
+import ast
 import asyncio
 import concurrent.futures
 import hashlib
@@ -44,6 +45,7 @@ BOOK, BUILD = ROOT / "book", ROOT / "_build" / "confirm"
 CONFIRMED = claims.LIST / "confirmed.json"
 VERSIONS = ("numpy", "numba", "torch", "keras")
 TIMEOUT = 1200  # seconds of a cell
+ASIDE = re.compile(r"^(explorers|exercises)\.", re.M)
 HOW = ("drawn", "mnist", "longer")
 SEED = 20261126  # draws the claims that are measured at four times the steps
 GUESS = 60  # seconds of a chapter that was never measured
@@ -74,10 +76,25 @@ def handwriting() -> Path:
     return folder
 
 
+def is_aside(source: str) -> bool:
+    """Whether a cell only shows an explorer or checks an exercise, and so measures nothing."""
+    for statement in ast.parse(source).body if ASIDE.search(source) else [None]:
+        match statement:
+            case ast.ImportFrom(module="bnlib.lab", names=[ast.alias(asname=None)]):
+                continue
+            case ast.Expr(
+                ast.Call(ast.Attribute(ast.Name("explorers" | "exercises")), args)
+            ) if all(isinstance(a, ast.Constant | ast.Name) for a in args):
+                continue
+        return False
+    return True
+
+
 def code_of(path: Path) -> str:
-    """Return the fingerprint of a chapter's cells."""
+    """Return the fingerprint of a chapter's cells, those aside that measure nothing."""
     cells = nbformat.read(path, as_version=4).cells
     sources = [cell.source for cell in cells if cell.cell_type == "code"]
+    sources = [source for source in sources if not is_aside(source)]
     return hashlib.sha256("\0".join(sources).encode()).hexdigest()[:16]
 
 
