@@ -148,6 +148,8 @@ def test_everything_moves_by_keyboard(opened, name):
     for _ in range(2 * page.locator(FOCUSABLE).count()):
         page.keyboard.press("Tab")
         place, focused = page.evaluate(FOCUSED)
+        if place in moved:
+            break
         if "<button" in focused:
             continue
         before = page.evaluate(STATE)

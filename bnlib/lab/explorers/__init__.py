@@ -45,6 +45,11 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.js") if path.stem != "kit")
 
 
+def small(script: str) -> str:
+    """Return a script without its indentation and the lines that are comments."""
+    return re.sub(r"^\s+|^// .*\n", "", script, flags=re.MULTILINE).rstrip()
+
+
 def show(name: str) -> Any:
     """Show an explorer: controls to move, and a drawing that follows.
 
@@ -76,18 +81,17 @@ def show(name: str) -> Any:
         near = difflib.get_close_matches(name, names(), 1) or names()
         raise ValueError(f"show: no explorer {name!r}; did you mean {near[0]!r}?")
     kit, script = (
-        (FOLDER / f"{part}.js").read_text(encoding="utf-8").rstrip()
-        for part in ("kit", name)
+        (FOLDER / f"{part}.js").read_text(encoding="utf-8") for part in ("kit", name)
     )
     picture = (FOLDER / f"{name}.svg").read_bytes()
     alt = re.search(r'^  alt: "(.*)",$', script, re.M)
     assert alt, "each explorer says what it shows"
-    return display.HTML(
+    return display.HTML(  # type: ignore[no-untyped-call]
         PAGE.substitute(
             name=name,
             alt=alt[1],
             picture=base64.b64encode(picture).decode(),
-            kit=kit,
-            script=script,
+            kit=small(kit),
+            script=small(script),
         )
     )
