@@ -19,7 +19,7 @@ unexport BNLIB_PROGRESS
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book test lab notebooks confirm bench lint check mutants clean
+.PHONY: help book test lab exercises solutions notebooks confirm bench lint check mutants clean
 
 help:  ## Say what there is
 	@echo "make TARGET, where TARGET is one of"
@@ -37,6 +37,12 @@ test: $(READY)  ## Run every test: units, doctests, and the book's notebooks
 lab: $(READY)  ## Open the notebooks in JupyterLab, as copies in _lab to play with
 	@$(BIN)/python tools/reader.py _lab
 	BNLIB_PROGRESS=1 $(BIN)/jupyter lab _lab
+
+exercises: $(BOOK)  ## Write the notebooks without solutions, for a class, to _exercises
+	@$(BIN)/python tools/reader.py _exercises --solutions=none
+
+solutions: $(BOOK)  ## Write the notebooks with open solutions, for the teacher, to _solutions
+	@$(BIN)/python tools/reader.py _solutions --solutions=open
 
 notebooks: $(READY)  ## Fill, format and run all notebooks, or some: make notebooks NB=book/2-build/forward.ipynb
 	$(BIN)/python tools/book_code.py $(NB)

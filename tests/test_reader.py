@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -27,6 +28,22 @@ def folder(tmp_path_factory):
     """Return a folder with all notebooks as readers get them."""
     made = tmp_path_factory.mktemp("reader")
     reader.main([str(made)])
+    return made
+
+
+@pytest.fixture(scope="module")
+def without(tmp_path_factory):
+    """Return a folder with all notebooks as a class gets them."""
+    made = tmp_path_factory.mktemp("exercises")
+    reader.main([str(made), "--solutions=none"])
+    return made
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """Return a folder with all notebooks as a teacher gets them."""
+    made = tmp_path_factory.mktemp("solutions")
+    reader.main([str(made), "--solutions=open"])
     return made
 
 
@@ -98,6 +115,61 @@ def test_no_solution_stands_open(folder, page):
     assert hidden == expected
 
 
+def solved(page):
+    """Return the sources of a notebook's code cells: outside its solutions, and inside."""
+    inside, cells = False, ([], [])
+    for cell in nbformat.read(BOOK / page, as_version=4).cells:
+        if cell.cell_type == "code":
+            cells[inside].append(cell.source)
+        for marker in re.findall(r"\{solution-(start|end)\}", cell.source):
+            inside = marker == "start"
+    return cells
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_class_gets_no_solution_but_a_cell_for_each_answer(without, page):
+    text, code = map(list, read(without / page))
+    source = "\n".join(c.source for c in next(read(BOOK / page)))
+    asked = re.findall(r"\{exercise\}.*\n:label: (ex-[\w-]+)", source)
+    answers = [c for c in code if c.id.startswith("answer-")]
+    assert [c.id for c in answers] == [f"answer-{label}" for label in asked]
+    for cell in answers:
+        label = cell.id.removeprefix("answer-")
+        check = f'# exercises.check("{label}", '
+        has_check = f'Check: `exercises.check("{label}"' in source
+        assert (check in cell.source) == has_check
+        assert "# your answer" in cell.source
+        exec(cell.source, {})
+    assert [c.source for c in code if c not in answers] == solved(page)[0]
+    shown = "\n".join(c.source for c in text)
+    assert "<summary>Solution" not in shown
+    assert "**Solution**" not in shown
+    assert shown.count("> **Exercise ") == len(asked)
+    assert [found[0] for found in MYST.finditer(shown)] == []
+
+
+def test_the_answer_stands_under_its_exercise(without):
+    cells = nbformat.read(without / "2-build/forward.ipynb", as_version=4).cells
+    for before, cell in pairwise(cells):
+        if cell.id.startswith("answer-"):
+            assert before.source.splitlines()[-1].startswith("> ")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_teacher_gets_open_solutions(opened, page):
+    text, code = read(opened / page)
+    source = (BOOK / page).read_text(encoding="utf-8")
+    shown = "\n".join(c.source for c in text)
+    assert "<details>" not in shown
+    assert shown.count("**Solution**") == source.count("{solution-start}")
+    _, own = read(BOOK / page)
+    assert [c.source for c in code] == [c.source for c in own]
+    inside = solved(page)[1]
+    for cell in code:
+        if cell.source in inside:
+            assert "outputs_hidden" not in cell.metadata.get("jupyter", {})
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_to_pages_that_are_there(folder, page):
     text, _ = read(folder / page)
@@ -113,7 +185,7 @@ def test_numbers_are_those_of_the_page():
     targets = reader.find_targets()
     assert targets["eq-forward-rate"].text == "(2.1)"
     assert targets["fig-conditioning"].text == "Fig. 2.2"
-    assert targets["ex-forward-bound"].text == "Exercise 2.1"
+    assert targets["ex-forward-bound"].text == "Exercise 2.2"
 
 
 def test_a_notebook_that_was_changed_is_kept(tmp_path, capsys):

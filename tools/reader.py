@@ -1,21 +1,24 @@
 """Write the notebooks as readers want them outside the book: in JupyterLab, or in any viewer.
 
-    python tools/reader.py FOLDER
+    python tools/reader.py FOLDER [--solutions=folded | none | open]
 
 The book's notebooks are written for its pages: references, citations, exercises and captions are
 MyST, which a plain viewer does not know. Here each becomes plain Markdown, with the numbers that it
 has on the page; what the page hides is collapsed, and each solution is folded. Code and outputs
 stay as they are. ``make lab`` opens these notebooks, and the pages offer them for download. A
 notebook in the folder whose text or code somebody has changed is kept.
+
+A class gets the notebooks with no solutions, and a cell for the answer under each exercise (``make
+exercises``); its teacher gets them with the solutions open (``make solutions``).
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import platform
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +32,7 @@ from pybtex.database import Entry, parse_file
 ROOT = Path(__file__).resolve().parents[1]
 HIDDEN = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 ROLE = re.compile(r"\{(doc|ref|eq|numref|cite|cite:t|cite:p|download)\}`([^`]+)`")
+CHECK = re.compile(r"^Check: `(exercises\.check\(.*\))`$", re.M)
 EXERCISE = re.compile(r"^```\{exercise\}(.*)\n:label: (\S+)\n((?:.*\n)*?)^```$", re.M)
 SOLUTION = re.compile(r"^```\{solution-(start|end)\}.*\n(?::.*\n)*```$", re.M)
 LABEL = re.compile(r"^\(([\w-]+)\)=\n(?:\([\w-]+\)=\n)*(#+ .*)?", re.M)
@@ -123,8 +127,15 @@ def cited(entry: Entry, textual: bool) -> str:
 class Reader:
     """Turns the Markdown of one page into that of any viewer."""
 
-    def __init__(self, page: str, targets: dict[str, Target], bib: dict[str, Entry]):
+    def __init__(
+        self,
+        page: str,
+        targets: dict[str, Target],
+        bib: dict[str, Entry],
+        solutions: str = "folded",
+    ):
         self.page, self.targets, self.bib = page, targets, bib
+        self.solutions = solutions
         self.folder = Path(page).parent
         self.in_solution = False
 
@@ -173,29 +184,51 @@ class Reader:
         title = self.targets[label].text
         return quoted(f"**{title}** ({name.strip()})\n\n{body.strip()}")
 
-    def folded(self, text: str) -> str:
-        """Return a text whose solutions are folded; a solution may go on in later cells."""
-        parts, at = [], 0
+    def text(self, text: str) -> str:
+        """Return a text with its solutions; a solution may go on in later cells."""
+        parts, at, opens = [], 0, False
         for marker in [*SOLUTION.finditer(text), None]:
             part = self.plain(text[at : marker.start() if marker else None]).strip()
-            if part and self.in_solution:
-                part = f"<details><summary>Solution</summary>\n\n{part}\n\n</details>"
-            parts.append(part)
+            parts.append(self.solution(part, opens) if self.in_solution else part)
             if marker:
-                self.in_solution, at = marker[1] == "start", marker.end()
+                opens = self.in_solution = marker[1] == "start"
+                at = marker.end()
         return "\n\n".join(part for part in parts if part)
+
+    def solution(self, part: str, opens: bool) -> str:
+        """Return a part of a solution, its first or a later one, as the reader gets it."""
+        if self.solutions == "none":
+            return ""
+        if self.solutions == "open":
+            return f"**Solution**\n\n{part}".strip() if opens else part
+        folded = f"<details><summary>Solution</summary>\n\n{part}\n\n</details>"
+        return folded if part else ""
+
+    def text_cells(self, cell: NotebookNode) -> Iterator[NotebookNode]:
+        """Iterate over what a cell of text becomes."""
+        source, at = cell.source, 0
+        exercises = [*EXERCISE.finditer(source)] if self.solutions == "none" else []
+        for exercise in [*exercises, None]:
+            end = exercise.end() if exercise else len(source)
+            if text := self.text(source[at:end]):
+                id = f"{cell.id}-{at}" if at else cell.id
+                yield nbformat.v4.new_markdown_cell(text, id=id)
+            if exercise:
+                yield answer_cell(exercise[2], exercise[3])
+            at = end
 
     def cells(self, cells: list[NotebookNode]) -> Iterator[NotebookNode]:
         """Iterate over the cells as a reader gets them."""
         for cell in cells:
             if cell.cell_type == "markdown":
-                cell.source = self.folded(cell.source)
-                if cell.source:
-                    yield cell
+                yield from self.text_cells(cell)
                 continue
-            if self.in_solution or HIDDEN & {*cell.metadata.get("tags", [])}:
+            if self.in_solution and self.solutions == "none":
+                continue
+            folded = self.in_solution and self.solutions == "folded"
+            if folded or HIDDEN & {*cell.metadata.get("tags", [])}:
                 cell.metadata["jupyter"] = {"source_hidden": True}
-            if self.in_solution:
+            if folded:
                 cell.metadata["jupyter"]["outputs_hidden"] = True
             for output in cell.outputs:
                 data = output.get("data", {})
@@ -207,6 +240,14 @@ class Reader:
                 name = self.targets[mystnb["figure"]["name"]].text
                 text = f"*{name}.* {self.plain(caption)}"
                 yield nbformat.v4.new_markdown_cell(text, id=f"{cell.id}-caption")
+
+
+def answer_cell(label: str, exercise: str) -> NotebookNode:
+    """Return an empty cell for the answer to an exercise."""
+    source, check = "# your answer", CHECK.search(exercise)
+    if check:
+        source = f"from bnlib.lab import exercises\n\n{source}\n\n# {check[1]}"
+    return nbformat.v4.new_code_cell(source, id=f"answer-{label}")
 
 
 def quoted(text: str) -> str:
@@ -254,11 +295,15 @@ METADATA = {
 }
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str] | None = None) -> None:
     """Write all notebooks into a folder."""
-    if len(argv) != 1:
-        sys.exit(__doc__)
-    folder, targets = Path(argv[0]), find_targets()
+    parser = argparse.ArgumentParser(description="Write the notebooks for readers.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument(
+        "--solutions", choices=("folded", "none", "open"), default="folded"
+    )
+    args = parser.parse_args(argv)
+    folder, targets = args.folder, find_targets()
     bib = parse_file(str(ROOT / "book" / "references.bib")).entries
     for page, _ in chapters():
         path = ROOT / f"{page}.ipynb"
@@ -271,11 +316,12 @@ def main(argv: list[str]) -> None:
             )
             continue
         notebook = nbformat.read(path, as_version=4)
-        notebook.cells = list(Reader(page, targets, bib).cells(notebook.cells))
+        reader = Reader(page, targets, bib, args.solutions)
+        notebook.cells = list(reader.cells(notebook.cells))
         notebook.metadata = nbformat.from_dict({**METADATA, "bnlib": mark(notebook)})
         new.parent.mkdir(parents=True, exist_ok=True)
         new.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

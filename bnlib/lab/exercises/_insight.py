@@ -1,0 +1,1 @@
+"""Checks of the exercises of Part 5, insight."""
