@@ -24,7 +24,9 @@ EXERCISE = re.compile(
 GRADE = re.compile(
     r"★{1,3} · (\d+) minutes · (pencil|code|experiment)(, checks itself)?"
 )
-MARKER = re.compile(r"\{solution-(start|end)\}(?: (\S+))?")
+MARKER = re.compile(
+    r"\{solution-(start|end)\}(?: (\S+))?|^```python\n((?:.*\n)*?)```$", re.M
+)
 LABELS = exercises.names()
 WRONG = {
     label: planted
@@ -36,7 +38,11 @@ WRONG = {
 
 
 def read(path):
-    """Return a chapter's exercises, label → (grade line, body), and its solutions' code cells."""
+    """Return a chapter's exercises, label → (grade line, body), and its solutions' code.
+
+    That is a cell with its outputs, or, where a cell would belong to what a claim's confirmation
+    ran, a block of Python in the text.
+    """
     found, solutions, inside = {}, defaultdict(list), None
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "code":
@@ -45,8 +51,11 @@ def read(path):
             continue
         for _, label, grade, body in EXERCISE.findall(cell.source):
             found[label] = grade, body
-        for kind, label in MARKER.findall(cell.source):
-            inside = label if kind == "start" else None
+        for start, label, block in MARKER.findall(cell.source):
+            if block and inside:
+                solutions[inside].append(nbformat.from_dict({"source": block}))
+            elif not block:
+                inside = label if start == "start" else None
     return found, solutions
 
 
@@ -72,7 +81,7 @@ def reply(capsys, label, answer):
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_the_book_has_the_exercise_and_its_solution_is_checked(label):
+def test_the_book_has_the_exercise_and_its_solution_is_checked(label, capsys):
     entry = _core.REGISTRY[label]
     assert ALL[label] == entry.chapter
     found, solutions = CHAPTERS[entry.chapter]
@@ -81,8 +90,12 @@ def test_the_book_has_the_exercise_and_its_solution_is_checked(label):
     assert call, "the exercise does not say how to check"
     cell = solutions[label][-1]
     assert call[0] in cell.source.splitlines()
-    (output,) = cell.outputs
-    assert output.text.startswith(f"✓ {label}: right, ")
+    if "outputs" in cell:
+        said = cell.outputs[0].text
+    else:  # it runs here, with what a reader has
+        exec(cell.source, {**vars(exercises.setup(label)), "exercises": exercises})
+        said = capsys.readouterr().out
+    assert said.splitlines()[-1].startswith(f"✓ {label}: right, ")
 
 
 @pytest.mark.parametrize("label", LABELS)
