@@ -99,7 +99,7 @@ p { margin: .3rem 0 0; min-height: 1.4em; font-variant-numeric: tabular-nums; }
           ...more }),
         dot: (cx, cy, color, more) => add(back, "circle", { cx, cy, r: 4, fill: `var(--${color})`, ...more }),
         text: (x, y, text, more) => add(back, "text", { x, y, ...more }, text),
-        // Something that is dragged along one direction, or moved with the arrow keys.
+        // Something that is dragged, moved with the arrow keys (up and down: by rows) or by a tap anywhere.
         handle(id, h) {
           seen.add(id);
           let node = handles.get(id);
@@ -111,6 +111,7 @@ p { margin: .3rem 0 0; min-height: 1.4em; font-variant-numeric: tabular-nums; }
               const box = svg.getBoundingClientRect(), scale = svg.viewBox.baseVal.width / box.width;
               move(node.h.at((e.clientX - box.left) * scale, (e.clientY - box.top) * scale));
             };
+            if (h.anywhere) svg.onclick = drag;
             node.addEventListener("pointerdown", (e) => {
               node.setPointerCapture(e.pointerId); node.focus(); e.preventDefault(); node.onpointermove = drag;
             });
@@ -118,7 +119,8 @@ p { margin: .3rem 0 0; min-height: 1.4em; font-variant-numeric: tabular-nums; }
               node.addEventListener(end, () => { node.onpointermove = null; it.settle?.(state); refresh(); });
             node.addEventListener("keydown", (e) => {
               const step = node.h.step * (e.shiftKey ? 10 : 1);
-              const to = { ArrowRight: step, ArrowUp: step, ArrowLeft: -step, ArrowDown: -step };
+              const { up = step, down = -step } = node.h;
+              const to = { ArrowRight: step, ArrowUp: up, ArrowLeft: -step, ArrowDown: down };
               const v = e.key in to ? node.h.value + to[e.key]
                 : e.key === "Home" ? node.h.min : e.key === "End" ? node.h.max : null;
               if (v === null) return;
@@ -129,7 +131,7 @@ p { margin: .3rem 0 0; min-height: 1.4em; font-variant-numeric: tabular-nums; }
           node.h = h;
           for (const [name, value] of Object.entries({ cx: h.x, cy: h.y, fill: `var(--${h.color})`,
             stroke: "var(--paper)", "aria-label": h.label, "aria-valuemin": h.min, "aria-valuemax": h.max,
-            "aria-valuenow": h.value, "aria-valuetext": number(h.value), "aria-orientation": h.axis }))
+            "aria-valuenow": h.value, "aria-valuetext": h.text ?? number(h.value), "aria-orientation": h.axis }))
             node.setAttribute(name, value);
         },
       };
