@@ -69,6 +69,7 @@ check: $(READY)  ## Build the book from nothing, and look at it in a browser and
 	$(BIN)/python tools/reader.py $(SOURCES)
 	$(BIN)/python tools/check_pages.py _build/html
 	$(BIN)/python tools/check_browser.py _build/html
+	$(BIN)/python tools/check_quizzes.py _build/html
 	$(BIN)/python tools/check_lab.py
 
 mutants: $(READY)  ## Change bnlib's operators one by one, and see a test fail for each

@@ -20,6 +20,7 @@ MYST = re.compile(r"\{[\w:-]+\}`|^[`:]{3,}\{|^\([\w-]+\)=$|^\$\$ \(|^:\w+: ", re
 spec = importlib.util.spec_from_file_location("reader", ROOT / "tools" / "reader.py")
 reader = importlib.util.module_from_spec(spec)
 sys.modules["reader"] = reader
+sys.path.insert(0, str(ROOT / "tools"))  # it imports its neighbours
 spec.loader.exec_module(reader)
 
 

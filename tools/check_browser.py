@@ -80,11 +80,11 @@ def show(page: Page, width: int, theme: str) -> None:
     page.wait_for_timeout(SETTLE)
 
 
-def accessibility(page: Page) -> list[str]:
+def accessibility(page: Page, part: str | None = None) -> list[str]:
     """Return what axe-core finds serious or critical, the theme's own business aside."""
     found = []
     options = {"preload": False, "resultTypes": ["violations"]}
-    for violation in Axe().run(page, options=options).response["violations"]:
+    for violation in Axe().run(page, context=part, options=options).response["violations"]:
         if violation["impact"] not in ("serious", "critical"):
             continue
         for node in violation["nodes"]:

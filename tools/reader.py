@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
+import quizzes
 import yaml
 from nbformat import NotebookNode
 from pybtex.database import Entry, parse_file
@@ -38,6 +39,7 @@ SOLUTION = re.compile(r"^```\{solution-(start|end)\}.*\n(?::.*\n)*```$", re.M)
 LABEL = re.compile(r"^\(([\w-]+)\)=\n(?:\([\w-]+\)=\n)*(#+ .*)?", re.M)
 EQUATION = re.compile(r"^\$\$ \(([\w-]+)\)$", re.M)
 TABLE = re.compile(r"^:::\{list-table\}\n(?::.*\n)*\n((?:.*\n)*?):::$", re.M)
+QUIZ = re.compile(r"^```\{(quiz|predict)\} (\S+)\n```$", re.M)
 CLAIM = re.compile(r":::\{admonition\} (.*)\n:class: .*\n:name: .*\n\n((?:.*\n)*?):::")
 
 
@@ -169,6 +171,7 @@ class Reader:
 
     def plain(self, text: str) -> str:
         """Return text without MyST."""
+        text = QUIZ.sub(lambda m: quizzes.markdown(m[1], m[2]), text)
         text = EXERCISE.sub(self.exercise, text)
         text = LABEL.sub(lambda m: m[2] or "", text)
         text = EQUATION.sub(
