@@ -112,6 +112,8 @@ class Linear(_Affine):
 
     Attributes
     ----------
+    in_features, out_features : int
+        As the weight's shape says.
     weight : Parameter of shape (out_features, in_features)
         Drawn from U(−1/√in_features, 1/√in_features).
     bias : Parameter of shape (out_features,) or None
@@ -122,6 +124,9 @@ class Linear(_Affine):
     TypeError, ValueError
         For arguments out of range, and for an input of another shape or dtype.
     """
+
+    in_features = property(lambda self: self.weight.data.shape[1])
+    out_features = property(lambda self: self.weight.data.shape[0])
 
     def __init__(
         self,
@@ -144,8 +149,8 @@ class Linear(_Affine):
         str
             As in a call.
         """
-        out_features, in_features = self.weight.data.shape
-        return f"{in_features}, {out_features}, bias={self.bias is not None}"
+        bias = self.bias is not None
+        return f"{self.in_features}, {self.out_features}, bias={bias}"
 
     def forward(self, x: Array) -> Array:
         """Return ``x @ weight.T + bias``.
@@ -205,6 +210,10 @@ class Conv2d(_Affine):
 
     Attributes
     ----------
+    in_channels, out_channels : int
+        As the weight's shape says.
+    kernel_size, stride, padding : tuple of int
+        A pair each.
     weight : Parameter of shape (out_channels, in_channels, kH, kW)
         Drawn from U(−1/√fan_in, 1/√fan_in) with fan_in = in_channels · kH · kW.
     bias : Parameter of shape (out_channels,) or None
@@ -221,6 +230,9 @@ class Conv2d(_Affine):
         "stride": partial(check_pair, low=1),
         "padding": partial(check_pair, low=0),
     }
+    in_channels = property(lambda self: self.weight.data.shape[1])
+    out_channels = property(lambda self: self.weight.data.shape[0])
+    kernel_size = property(lambda self: self.weight.data.shape[2:])
 
     def __init__(
         self,
@@ -249,9 +261,8 @@ class Conv2d(_Affine):
         str
             As in a call.
         """
-        out_channels, in_channels, *kernel_size = self.weight.data.shape
         return (
-            f"{in_channels}, {out_channels}, kernel_size={tuple(kernel_size)}, "
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
             f"stride={self.stride}, padding={self.padding}, bias={self.bias is not None}"
         )
 

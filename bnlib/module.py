@@ -10,6 +10,7 @@ import contextlib
 import functools
 import inspect
 import threading
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, NoReturn, Self
 
@@ -279,6 +280,16 @@ def _backward(method: Callable[..., Any]) -> Callable[..., Any]:
     return backward
 
 
+def _renamed(method: Any, name: str) -> Any:
+    """Return a copy of a function whose wrong arguments are errors of another name."""
+    copy = types.FunctionType(
+        method.__code__, method.__globals__, closure=method.__closure__
+    )
+    copy.__defaults__, copy.__kwdefaults__ = method.__defaults__, method.__kwdefaults__
+    functools.update_wrapper(copy, method).__qualname__ = name
+    return copy
+
+
 class LoadReport(NamedTuple):
     """What `Module.load_state_dict` did not load, or was not given.
 
@@ -336,12 +347,18 @@ class Module:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._known = cls.__module__.partition(".")[0] == "bnlib"
-        for name, wrap in (("forward", _forward), ("backward", _backward)):
-            method = getattr(
-                cls, name, None
-            )  # its own, or that of a base which is no Module
-            if method is not None and not hasattr(method, "wrapped"):
-                setattr(cls, name, wrap(vars(cls).get(name, method)))
+        wraps = {"forward": _forward, "backward": _backward, "__init__": None}
+        for name, wrap in wraps.items():
+            # Its own, or that of a base, which may be no Module.
+            method = getattr(cls, name, None)
+            if wrap and method is not None and not hasattr(method, "wrapped"):
+                method = wrap(vars(cls).get(name, method))
+                setattr(cls, name, method)
+            # What shares a base that is bnlib's own business goes by the class's name.
+            if cls._known and getattr(method, "__qualname__", "").startswith("_"):
+                method = getattr(method, "__wrapped__", method)
+                method = _renamed(method, f"{cls.__name__}.{name}")
+                setattr(cls, name, wrap(method) if wrap else method)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run `forward`."""
@@ -357,9 +374,15 @@ class Module:
         call, old = type(self).__name__, vars(self).get(name)
         if name in self._settings:
             value = self._settings[name](call, name, value)
-        if name in self._fixed and name in vars(self) and value != old:
+        kind = getattr(type(self), name, None)
+        derived = isinstance(kind, property) and kind.fset is None
+        if (derived or name in self._fixed) and hasattr(self, name):
+            old = getattr(self, name)
+            if value == old:
+                return
             raise ValueError(
-                f"{call}: expected {name} to stay {old}, got {value}: make a new layer"
+                f"{call}: expected {name} to stay {old}, got {described(value)}: "
+                "make a new layer"
             )
         if name in self.buffer_names and value is not None:
             check_array(call, name, value)

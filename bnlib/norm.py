@@ -54,6 +54,9 @@ class _Norm(Layer):
 
     eps: Any
     dtype: Any
+    # What is there decides. The second is the name that PyTorch gives it in LayerNorm and RMSNorm.
+    affine = property(lambda self: self.weight is not None)
+    elementwise_affine = affine
 
     def __init__(
         self,

@@ -339,3 +339,99 @@ def test_a_parameter_takes_arrays_like_its_own(part, value):
     other = np.ones(3)
     setattr(p, part, other)
     assert getattr(p, part) is other
+
+
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (lambda lib: lib.Linear(3, 2), "in_features out_features"),
+        (
+            lambda lib: lib.Conv2d(2, 3, (2, 5), 2, padding=(1, 0)),
+            "in_channels out_channels kernel_size stride padding",
+        ),
+        (lambda lib: lib.BatchNorm2d(3), "num_features eps momentum affine"),
+        (lambda lib: lib.BatchNorm1d(3, affine=False), "affine track_running_stats"),
+        (lambda lib: lib.InstanceNorm2d(3), "num_features affine track_running_stats"),
+        (
+            lambda lib: lib.LayerNorm((2, 3)),
+            "normalized_shape eps elementwise_affine",
+        ),
+        (
+            lambda lib: lib.RMSNorm(3, elementwise_affine=False),
+            "normalized_shape eps elementwise_affine",
+        ),
+        (lambda lib: lib.GroupNorm(2, 4), "num_groups num_channels eps affine"),
+        (lambda lib: lib.MaxPool2d((2, 3)), "kernel_size stride"),
+        (lambda lib: lib.Dropout(0.3), "p"),
+        (lambda lib: lib.CrossEntropyLoss(), "ignore_index label_smoothing"),
+    ],
+)
+def test_a_layer_has_pytorchs_attributes(make, names):
+    ours, theirs = make(bnlib), make(torch.nn)
+    for name in names.split():
+        assert getattr(ours, name) == getattr(theirs, name), name
+
+
+@pytest.mark.parametrize(
+    ("layer", "name", "value"),
+    [
+        (bnlib.Linear(3, 2), "in_features", 4),
+        (bnlib.Linear(3, 2), "out_features", 4),
+        (bnlib.Conv2d(2, 3, 5), "kernel_size", (3, 3)),
+        (bnlib.Conv2d(2, 3, 5), "out_channels", 4),
+        (bnlib.BatchNorm1d(3), "affine", False),
+        (bnlib.GroupNorm(2, 4), "affine", False),
+        (bnlib.LayerNorm(3), "elementwise_affine", False),
+    ],
+)
+def test_what_follows_from_the_weight_cannot_be_set(layer, name, value):
+    before = getattr(layer, name)
+    call = type(layer).__name__
+    with pytest.raises(ValueError, match=f"{call}: expected {name} to stay"):
+        setattr(layer, name, value)
+    setattr(layer, name, before)  # nothing changes, nothing is said
+    assert getattr(layer, name) == before
+
+
+def test_what_follows_from_the_weight_follows_it():
+    layer = bnlib.Linear(3, 2)
+    layer.weight, layer.bias = bnlib.Parameter(f32(4, 5)), None
+    assert repr(layer) == "Linear(5, 4, bias=False)"
+    norm = bnlib.LayerNorm(3)
+    norm.weight = None
+    assert not norm.elementwise_affine
+
+
+def test_a_class_of_the_users_may_have_properties():
+    class Scaled(bnlib.Linear):
+        @property
+        def factor(self):
+            return self._factor
+
+        @factor.setter
+        def factor(self, value):
+            self._factor = 2 * value
+
+    layer = Scaled(3, 2)
+    layer.factor = 3
+    assert layer.factor == 6
+
+
+LAYERS = [
+    thing
+    for thing in vars(bnlib).values()
+    if isinstance(thing, type) and issubclass(thing, bnlib.Module)
+]
+
+
+@pytest.mark.parametrize("kind", LAYERS, ids=lambda kind: kind.__name__)
+def test_an_error_of_pythons_own_names_the_layer(kind):
+    """Not a base of which the caller knows nothing."""
+    with pytest.raises(TypeError, match=rf"^{kind.__name__}\b") as raised:
+        kind(1, 2, 3, 4, 5, 6, 7, 8, ceil_mode=True)
+    assert "_" not in str(raised.value).split("(")[0].replace("__init__", "")
+    for name in ("forward", "backward"):
+        method = getattr(kind, name, None)
+        if method is not None:
+            with pytest.raises(TypeError, match=rf"^{kind.__name__}\.{name}\(\)"):
+                getattr(method, "__wrapped__", method)()

@@ -19,6 +19,7 @@ from bnlib import (
     LayerNorm,
     Linear,
     ReLU,
+    RMSNorm,
     Sequential,
 )
 from bnlib.lab import claims, trial
@@ -199,7 +200,9 @@ stack([Sequential(), Sequential()])
 stack([Sequential(LayerNorm((2, 3)))])
     ValueError: stack: expected a LayerNorm over one axis, got normalized_shape=(2, 3)
 stack([Sequential(Flatten())])
-    TypeError: stack: expected a layer that can be stacked, got Flatten
+    TypeError: stack: expected a layer that can be stacked, got Flatten: a lane has samples
+        of shape (N, C), so Linear, BatchNorm1d, LayerNorm, GroupNorm, RMSNorm, Dropout,
+        activations, or a class of yours with a static method stack(layers)
 stack([counted(0), counted(1)])
     ValueError: stack: expected one num_batches_tracked in all networks, got [0, 1]
 LaneLinear([])
@@ -213,6 +216,18 @@ LaneLinear([Linear(4, 2)] * 3)(np.ones((6, 5), np.float32))
     ValueError: LaneLinear: expected x of shape (N, 4) or (N, 12), got (6, 5)
 LaneLinear([Linear(4, 2)] * 3).backward(x)
     ValueError: LaneLinear.backward: expected a forward call first
+LaneRMSNorm([LayerNorm(2)])
+    TypeError: LaneRMSNorm: expected each of layers to be a RMSNorm, got LayerNorm
+LaneRMSNorm([RMSNorm((2, 2))])
+    ValueError: LaneRMSNorm: expected a RMSNorm over one axis, got normalized_shape=(2, 2)
+LaneRMSNorm([RMSNorm(2), RMSNorm(2, 0.5)])
+    ValueError: LaneRMSNorm: expected layers of one kind, got [RMSNorm((2,), eps=None,
+        elementwise_affine=True), RMSNorm((2,), eps=0.5, elementwise_affine=True)]
+LaneRMSNorm([RMSNorm(2)] * 3)(x)
+    ValueError: LaneRMSNorm: expected x of shape (N, 6), got (6, 4)
+LaneRMSNorm([RMSNorm(2)] * 2)(x.astype(float))
+    TypeError: LaneRMSNorm: x is float64, the layer float32: use x.astype(np.float32) or
+        dtype=float
 LaneDropout([ReLU()])
     TypeError: LaneDropout: expected each of layers to be a Dropout, got ReLU
 LaneDropout([Dropout(0.5)] * 3)(x)
@@ -591,7 +606,7 @@ def names():
     yield {
         **public(),
         **{"BatchNorm2d": BatchNorm2d, "Dropout": Dropout, "Flatten": Flatten},
-        **{"LayerNorm": LayerNorm, "Linear": Linear, "ReLU": ReLU},
+        **{"LayerNorm": LayerNorm, "Linear": Linear, "ReLU": ReLU, "RMSNorm": RMSNorm},
         **{"Sequential": Sequential, "Sub": Sub, "counted": counted, "build": build},
         **{"np": np, "x": x, "y": y, "ax": ax, "claims": claims, "trial": trial},
         "data": Data(x, y, x, y, None, None, ("a", "b", "c"), "toy"),

@@ -9,12 +9,21 @@ from bnlib import (
     Dropout,
     Flatten,
     GroupNorm,
+    InstanceNorm1d,
     LayerNorm,
     Linear,
     ReLU,
+    RMSNorm,
     Sequential,
 )
-from bnlib.lab.lanes import LaneDropout, LaneLinear, lane_accuracy, lane_losses, stack
+from bnlib.lab.lanes import (
+    LaneDropout,
+    LaneLinear,
+    LaneRMSNorm,
+    lane_accuracy,
+    lane_losses,
+    stack,
+)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -29,6 +38,8 @@ from bnlib.lab.lanes import LaneDropout, LaneLinear, lane_accuracy, lane_losses,
         lambda: LayerNorm(6, elementwise_affine=False, dtype=float),
         lambda: GroupNorm(2, 6, 1e-2, bias=False, dtype=float),
         lambda: GroupNorm(2, 6, affine=False, dtype=float),
+        lambda: RMSNorm(6, 1e-2, dtype=float),
+        lambda: RMSNorm(6, elementwise_affine=False, dtype=float),
         lambda: Linear(6, 4, bias=False, dtype=float),
     ],
 )
@@ -91,9 +102,28 @@ def test_stack_refuses_settings_that_differ(pair):
         stack([Sequential(layer) for layer in pair])
 
 
-def test_stack_refuses_a_layer_that_it_does_not_know():
-    with pytest.raises(TypeError, match="can be stacked, got Flatten"):
-        stack([Sequential(Flatten())] * 2)
+@pytest.mark.parametrize("layer", [Flatten(), InstanceNorm1d(3)])
+def test_stack_refuses_a_layer_that_it_does_not_know_and_says_why(layer):
+    name = type(layer).__name__
+    with pytest.raises(TypeError, match=rf"can be stacked, got {name}: .*\(N, C\)"):
+        stack([Sequential(layer)] * 2)
+
+
+@pytest.mark.parametrize("norm", [LayerNorm, RMSNorm])
+def test_a_lane_has_one_axis_to_normalize_over(norm):
+    with pytest.raises(ValueError, match=f"stack: expected a {norm.__name__} over one"):
+        stack([Sequential(norm((2, 3)))] * 2)
+
+
+def test_an_output_may_change_before_the_backward():
+    lanes = LaneRMSNorm([RMSNorm(3, elementwise_affine=False)] * 2)
+    x = np.random.default_rng(0).standard_normal((4, 6)).astype(np.float32)
+    lanes(x)
+    expected = lanes.backward(x)
+    lanes(x)[...] = 7
+    np.testing.assert_array_equal(lanes.backward(x), expected)
+    with pytest.raises(ValueError, match=r"LaneRMSNorm: expected x of shape \(N, 6\)"):
+        lanes(x[:, :3])
 
 
 def test_buffers_decide_as_in_the_layer_itself():

@@ -2,8 +2,9 @@
 
 The lanes' channels stand side by side. Batch normalization of K·C channels *is* K batch
 normalizations of C channels, layer normalization of K lanes is group normalization with K groups,
-and activations do not care: bnlib's own layers serve as they are. Only linear layers and dropout
-are replaced, by one matrix product and one random stream a lane.
+and activations do not care: bnlib's own layers serve as they are. Only linear layers, RMS
+normalization and dropout are replaced, by one matrix product, one mean square and one random stream
+a lane.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from bnlib._checks import (
 from bnlib._types import Array
 from bnlib.layers import Dropout, Linear, ReLU, Sigmoid, Tanh
 from bnlib.module import Layer, Module, Parameter, Sequential
-from bnlib.norm import BatchNorm1d, GroupNorm, LayerNorm
+from bnlib.norm import BatchNorm1d, GroupNorm, LayerNorm, RMSNorm
 
 from ._checks import check_classes, check_items, check_kind, check_labels
 from .training import evaluating
@@ -31,6 +32,7 @@ from .training import evaluating
 __all__ = [
     "LaneDropout",
     "LaneLinear",
+    "LaneRMSNorm",
     "for_lanes",
     "lane_accuracy",
     "lane_losses",
@@ -130,6 +132,95 @@ class LaneLinear(Layer):
         return dx
 
 
+class LaneRMSNorm(Layer):
+    """K root-mean-square normalizations side by side, each with its own scale.
+
+    Parameters
+    ----------
+    layers : sequence of RMSNorm
+        Over one axis, of one shape, dtype and eps; their weights are copied.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (K, C) or None
+        Scales of all lanes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a layer is not a `RMSNorm` over one axis, or they differ in more than their weights'
+        values; in a call, for an input of another shape or dtype.
+
+    Examples
+    --------
+    >>> lanes = LaneRMSNorm([RMSNorm(2), RMSNorm(2)])
+    >>> lanes(np.array([[3, 4, -30, 40]], dtype=np.float32)).round(3)
+    array([[ 0.849,  1.131, -0.849,  1.131]], dtype=float32)
+    """
+
+    def __init__(self, layers: Sequence[RMSNorm]):
+        super().__init__()
+        layers = _alike("LaneRMSNorm", layers, RMSNorm)
+        first, weights = layers[0], [layer.weight for layer in layers]
+        _check_one_axis("LaneRMSNorm", first)
+        self.shape = len(layers), *first.normalized_shape
+        self.eps, self.dtype = first.eps, first.dtype
+        self.weight = (
+            Parameter(np.stack([w.data for w in weights if w is not None]))
+            if first.affine
+            else None
+        )
+
+    def forward(self, x: Array) -> Array:
+        """Divide each lane of each sample by its root mean square.
+
+        Parameters
+        ----------
+        x : ndarray of shape (N, K·C)
+            Inputs of the lanes side by side. It must not change before the backward.
+
+        Returns
+        -------
+        ndarray of shape (N, K·C)
+            Outputs side by side.
+        """
+        check_input("LaneRMSNorm", x, self.dtype)
+        K, C = self.shape
+        if x.ndim != 2 or x.shape[1] != K * C:
+            raise ValueError(
+                f"LaneRMSNorm: expected x of shape (N, {K * C}), got {x.shape}"
+            )
+        lanes = x.reshape(-1, K, C)
+        y, cache = F.rms_norm_forward(lanes, (C,), None, self.eps)
+        self.cache = cache, y
+        return (y.copy() if self.weight is None else y * self.weight.data).reshape(
+            x.shape
+        )
+
+    def backward(self, dy: Array) -> Array:
+        """Return the gradient with respect to x; add to that of weight.
+
+        Parameters
+        ----------
+        dy : ndarray of shape (N, K·C)
+            Gradient of the loss with respect to the output.
+
+        Returns
+        -------
+        ndarray of shape (N, K·C)
+            Gradient with respect to x.
+        """
+        cache, x_hat = self.saved_cache()
+        N, K, C = x_hat.shape
+        check_gradient("LaneRMSNorm.backward", dy, (N, K * C), x_hat.dtype)
+        lanes = dy.reshape(x_hat.shape)
+        weighted = lanes if self.weight is None else lanes * self.weight.data
+        dx, _ = F.rms_norm_backward(weighted, cache)
+        if self.weight is not None:
+            self.weight.grad += (lanes * x_hat).sum(0)
+        return dx.reshape(N, K * C)
+
+
 class LaneDropout(Layer):
     """K dropout layers side by side, each with its own probability and its own random stream.
 
@@ -219,6 +310,15 @@ def _alike(call: str, layers: Any, kind: type) -> list[Any]:
     return layers
 
 
+def _check_one_axis(call: str, layer: LayerNorm | RMSNorm) -> None:
+    """Raise unless a layer normalizes over the one axis that a lane has."""
+    if len(layer.normalized_shape) != 1:
+        raise ValueError(
+            f"{call}: expected a {type(layer).__name__} over one axis, "
+            f"got normalized_shape={layer.normalized_shape}"
+        )
+
+
 def _stack_norms(call: str, layers: list[Any]) -> Module:
     """Make one normalization of K·C channels out of K of C channels."""
     first, K = layers[0], len(layers)
@@ -234,11 +334,7 @@ def _stack_norms(call: str, layers: list[Any]) -> Module:
     elif isinstance(first, GroupNorm):
         norm = GroupNorm(K * first.num_groups, K * first.num_channels, **same)
     else:
-        if len(first.normalized_shape) != 1:
-            raise ValueError(
-                f"{call}: expected a LayerNorm over one axis, "
-                f"got normalized_shape={first.normalized_shape}"
-            )
+        _check_one_axis(call, first)
         norm = GroupNorm(K, K * first.normalized_shape[0], **same)
     for (name, target), *parts in zip(
         norm.named_state(), *(layer.named_state() for layer in layers), strict=True
@@ -259,9 +355,10 @@ def stack(nets: Sequence[Sequential]) -> Sequential:
     Parameters
     ----------
     nets : sequence of Sequential
-        Of `Linear`, `BatchNorm1d`, `LayerNorm`, `GroupNorm`, `Dropout` and activations; another
-        class of layer needs a static method ``stack(layers)``. The networks are not changed, but
-        their dropout goes on to draw from the same random streams.
+        Dense ones, whose layers map (N, C) to (N, C): `Linear`, `BatchNorm1d`, `LayerNorm`,
+        `GroupNorm`, `RMSNorm`, `Dropout` and activations. Another class of layer needs a static
+        method ``stack(layers)``. The networks are not changed, but their dropout goes on to draw
+        from the same random streams.
 
     Returns
     -------
@@ -302,13 +399,19 @@ def stacked(call: str, nets: Any) -> Sequential:
             lanes = LaneLinear(layers)
         elif kind in (BatchNorm1d, LayerNorm, GroupNorm):
             lanes = _stack_norms(call, layers)
+        elif kind is RMSNorm:
+            _check_one_axis(call, layers[0])
+            lanes = LaneRMSNorm(layers)
         elif kind is Dropout:
             lanes = LaneDropout(layers)
         elif kind in (ReLU, Sigmoid, Tanh):
             lanes = cast(Module, kind())
         else:
             raise TypeError(
-                f"{call}: expected a layer that can be stacked, got {kind.__name__}"
+                f"{call}: expected a layer that can be stacked, got {kind.__name__}: "
+                "a lane has samples of shape (N, C), so Linear, BatchNorm1d, LayerNorm, "
+                "GroupNorm, RMSNorm, Dropout, activations, or a class of yours with a "
+                "static method stack(layers)"
             )
         together.append(lanes.train(layers[0].training))
     network = Sequential(*together)
