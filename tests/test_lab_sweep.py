@@ -134,6 +134,22 @@ def test_lanes_too_large_for_the_cache_are_updated_in_pieces():
     )
 
 
+def test_small_parameters_share_an_array_and_large_ones_do_not():
+    nets = [build(rng, width=120) for rng in rngs(3)]
+    arrays = [p.data for p in stack(nets).parameters()]
+    small = [a.nbytes <= 2**16 for a in arrays]
+    assert 1 < sum(small) < len(small)
+    net, _ = sweep(nets, toy(), LRS[:3], rngs(3), **SETTINGS)
+    owners = [p.data.base for p in net.parameters()]
+    shared = {
+        id(owner) for owner, is_small in zip(owners, small, strict=True) if is_small
+    }
+    assert len(shared) == 1
+    for p, owner, is_small in zip(net.parameters(), owners, small, strict=True):
+        assert (id(owner) in shared) == is_small
+        assert p.data.flags.c_contiguous
+
+
 def test_a_network_may_begin_with_a_normalization():
     def make(k):
         rng = np.random.default_rng(k)

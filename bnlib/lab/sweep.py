@@ -246,13 +246,19 @@ def _optimizers(
 
     A large parameter goes to optimizers of its own, in pieces whose temporary arrays the cache
     holds: one optimizer computes all its steps before it makes the first. The pieces are views.
-    An optimizer that is not bnlib's gets all parameters, whole: it may look at them.
+    Small ones share an array: most of a step's time would go into the calls. An optimizer that is
+    not bnlib's gets all parameters as they are: it may look at them.
     """
+    whole = kind not in (SGD, Adam)
     small, large = [], []
-    for p in net.parameters():
+    parameters = [*net.parameters()]
+    if not whole:
+        for several in _small(parameters):
+            small.append(_together(several, lrs))
+            parameters = [p for p in parameters if p not in several]
+    for p in parameters:
         lr = np.repeat(lrs.astype(p.data.dtype), len(p.data) // len(lrs))
         lr = lr.reshape(-1, *[1] * (p.data.ndim - 1))
-        whole = kind not in (SGD, Adam)
         pieces = 1 if whole else min(len(p.data), 1 + p.data.nbytes // 2**20)
         for arrays in zip(
             *(np.array_split(a, pieces) for a in (p.data, p.grad, lr)), strict=True
@@ -266,6 +272,34 @@ def _optimizers(
                 large.append([group])
     groups = ([small] if small else []) + large
     return [kind(group, **settings) for group in groups]
+
+
+def _small(parameters: Sequence[Parameter]) -> list[list[Parameter]]:
+    """Return small parameters of one dtype in lists of two or more, each for the cache."""
+    lists: list[list[Parameter]] = []
+    room = 0
+    for p in sorted(parameters, key=lambda p: p.data.dtype.name):
+        if p.data.nbytes > 2**16:
+            continue
+        if p.data.nbytes > room or p.data.dtype != lists[-1][-1].data.dtype:
+            lists.append([])
+            room = 2**18
+        lists[-1].append(p)
+        room -= p.data.nbytes
+    return [several for several in lists if len(several) > 1]
+
+
+def _together(parameters: Sequence[Parameter], lrs: Array) -> dict[str, Any]:
+    """Move parameters into one array; return it as a group with each lane's rate."""
+    whole = Parameter(np.concatenate([p.data.ravel() for p in parameters]))
+    whole.grad = np.concatenate([p.grad.ravel() for p in parameters])
+    ends = np.cumsum([p.data.size for p in parameters])[:-1]
+    pairs = zip(np.split(whole.data, ends), np.split(whole.grad, ends), strict=True)
+    for p, (data, grad) in zip(parameters, pairs, strict=True):
+        p.data, p.grad = data.reshape(p.data.shape), grad.reshape(p.data.shape)
+    lrs = lrs.astype(whole.data.dtype)
+    rates = [np.repeat(lrs, p.data.size // len(lrs)) for p in parameters]
+    return {"params": [whole], "lr": np.concatenate(rates)}
 
 
 def _orders(n: int, batch_size: int, rng: np.random.Generator) -> Iterator[Array]:
