@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from bnlib import BatchNorm1d
+from bnlib.moments import merge_moments, moments
+
 
 def symmetric(x, center=True, ddof=0, back=True):
     """Whiten, with mistakes to choose from."""
@@ -20,6 +23,130 @@ def spoiling(blocks):
     whole = np.concatenate(blocks)
     blocks[0] -= 1
     return whole.mean(0), whole.var(0)
+
+
+def gradient(dy, x, weight, eps, ddof=0, mean=True, var=True):
+    """Send a gradient through batch normalization, with mistakes to choose from."""
+    invstd = 1 / np.sqrt(x.var(0, ddof=ddof) + eps)
+    x_hat = (x - x.mean(0)) * invstd
+    d = dy * weight
+    return invstd * (d - mean * d.mean(0) - var * x_hat * (d * x_hat).mean(0))
+
+
+def reversed_gradient(dy, x, weight, eps):
+    """Add the path through the variance instead of taking it out."""
+    plain = gradient(dy, x, weight, eps, var=False)
+    return 2 * plain - gradient(dy, x, weight, eps)
+
+
+def rms(dy, x, eps, axis=0, center=False, through=True):
+    """Send a gradient through x · s, with mistakes to choose from."""
+    s = 1 / np.sqrt((x**2).mean(axis, keepdims=True) + eps)
+    mean = (dy * x * s).mean(axis, keepdims=True)
+    return s * (dy - center * dy.mean(axis, keepdims=True) - through * x * s * mean)
+
+
+def channels(x, weight, bias, eps, axes=None, ddof=0):
+    """Normalize with channels last, with mistakes to choose from."""
+    axes = tuple(range(x.ndim - 1)) if axes is None else axes
+    var = x.var(axes, ddof=ddof, keepdims=True)
+    return weight * (x - x.mean(axes, keepdims=True)) / np.sqrt(var + eps) + bias
+
+
+def undo(mean, var, t, momentum, start=1.0):
+    q = (1 - momentum) ** t
+    return mean / (1 - q), (var - start * q) / (1 - q)
+
+
+def average(bn, batches):
+    """Average means and variances of batches that differ in size."""
+    bn.running_mean[...] = np.mean([b.mean((0, 2)) for b in batches], axis=0)
+    bn.running_var[...] = np.mean([b.var((0, 2), ddof=1) for b in batches], axis=0)
+
+
+def merged(bn, batches, n_of=lambda n: (n, n)):
+    total = 0, np.zeros(bn.num_features), np.zeros(bn.num_features)
+    for b in batches:
+        mean, var = moments(b, (0, 2))
+        total = merge_moments(*total, b.size // b.shape[1], mean.ravel(), var.ravel())
+    up, down = n_of(total[0])
+    bn.running_mean[...], bn.running_var[...] = total[1], total[2] * up / down
+
+
+def within(bn, batches):
+    average(bn, batches)
+    bn.running_mean[...] = np.concatenate(batches).mean((0, 2))
+
+
+def with_momentum(bn, batches):
+    bn.train()
+    bn.momentum = None
+    for b in batches:
+        bn(b)
+
+
+def all_layers(net):
+    net.eval()
+
+
+def top_layers(net):
+    for layer in net:
+        if isinstance(layer, BatchNorm1d):
+            layer.eval()
+
+
+def no_momentum(net):
+    for module in net.modules():
+        if isinstance(module, BatchNorm1d):
+            module.momentum = 0.0
+
+
+def no_gradients(net):
+    for module in net.modules():
+        if isinstance(module, BatchNorm1d):
+            module.eval()
+            module.weight.data[...] = 0
+            module.bias.data[...] = -1  # below ReLU's corner, and times 0 behind it
+
+
+def soft(logits, q, shift=True, n=None, target=None, loss=np.mean, sign=1):
+    """Compute a cross-entropy with soft targets, with mistakes to choose from."""
+    z = logits - logits.max(1, keepdims=True) if shift else logits
+    e = np.exp(z)
+    p = e / e.sum(1, keepdims=True)
+    losses = np.log(e.sum(1)) - (q * z).sum(1)
+    dlogits = sign * (p - (q if target is None else target(q)))
+    return loss(losses), dlogits / (len(q) if n is None else n)
+
+
+def by_class(logits, q):
+    z = logits - logits.max(1, keepdims=True)
+    loss = np.log(np.exp(z).sum(1)) - z[np.arange(len(q)), q.argmax(1)]
+    return loss.mean(), soft(logits, q)[1]
+
+
+def grouped(net, decay=0.1, rest=True, matrices=lambda p: p.data.ndim == 2):
+    """Make groups of parameters, with mistakes to choose from."""
+    both = [], []
+    for p in net.parameters():
+        both[not matrices(p)].append(p)
+    groups = [{"params": both[0], "weight_decay": decay}, {"params": both[1]}]
+    return groups if rest else groups[:1]
+
+
+def agree(a, b, tolerance, finite=True, shape=True, dtype=True, empty=True):
+    """Compare two arrays, with mistakes to choose from."""
+    if (shape and a.shape != b.shape) or (dtype and a.dtype != b.dtype):
+        return False
+    if a.size == 0:
+        return not empty
+    if finite and not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return False
+    return bool(np.abs(a - b).max() < tolerance)
+
+
+def one_hot(q):
+    return q == q.max(1, keepdims=True)
 
 
 WRONG = {
@@ -55,5 +182,154 @@ WRONG = {
         (spoiling, "in place"),
         (lambda b: np.concatenate(b).mean(0), "to return 2 values, mean, var"),
         (lambda b: (b[0].mean(0), np.concatenate(b).var(0)), "the mean is wrong"),
+    ],
+    "ex-backward-four": [
+        ([0, 0, 0, 8], "takes the mean and the variance for constants"),
+        ([-2, -2, -2, 6], "through the variance is missing"),
+        (np.array([4, -8 / 3, -8 / 3, 4 / 3]) / 18, "γ is missing"),
+        ([4, -8 / 3, -8 / 3, 4 / 3], "the division by σ is missing"),
+        ([1, 1, 1, 1], "does not sum to 0"),
+        ([0, 1, 1, -2], "not at right angles"),
+        ([0, 1, -1, 0], "not the right length"),
+        (4, "an array of shape (4,), got 4"),
+    ],
+    "ex-backward-possible": [
+        (1, "does not sum to 0"),
+        (2, "it is x̂ itself"),
+        (4, "not at right angles"),
+        (7, "from 1 to 4"),
+    ],
+    "ex-backward-means": [
+        (lambda *a: gradient(*a, mean=False, var=False), "for constants"),
+        (lambda dy, x, w, eps: gradient(dy, x, 1, eps), "lacks the factor γ"),
+        (lambda *a: gradient(*a) * np.sqrt(a[1].var(0) + a[3]), "lacks the factor 1/σ"),
+        (lambda *a: gradient(*a, ddof=1), "m − 1"),
+        (lambda dy, x, w, eps: gradient(dy, x, w, 1e-5), "ε is an argument"),
+        (lambda *a: gradient(*a, mean=False), "does not sum to 0 over the batch"),
+        (lambda *a: gradient(*a, var=False), "not at right angles"),
+        (reversed_gradient, "not at right angles"),
+        (lambda *a: 1.1 * gradient(*a), "off by 10%"),
+        (lambda dy, x: dy, "raised TypeError"),
+        (lambda *a: gradient(*a).mean(0), "expected dx to be an array of shape (8, 3)"),
+    ],
+    "ex-backward-rms": [
+        (lambda *a: rms(*a, through=False), "takes s for a constant"),
+        (lambda *a: rms(*a, center=True), "no mean was subtracted"),
+        (
+            lambda dy, x, eps: rms(dy, x, eps) * np.sqrt((x**2).mean(0) + eps),
+            "factor s",
+        ),
+        (lambda dy, x, eps: gradient(dy, x, 1, eps), "of batch normalization"),
+        (lambda *a: rms(*a, axis=1), "over the features"),
+        (lambda dy, x, eps: dy, "not the gradient"),
+    ],
+    "ex-convolution-count": [
+        ([16, 8, 32], "over space too"),
+        ([16, 196, 32], "over the batch too"),
+        ([16, 25_088, 32], "not run over the channels"),
+        ([16, 1568, 64], "kept, and not learned"),
+        ([8, 1568, 32], "one for each channel"),
+        ([16, 1568, 16], "γ and β"),
+    ],
+    "ex-convolution-last": [
+        (lambda *a: channels(*a, axes=(0,)), "one for each place"),
+        (
+            lambda x, *a: channels(x, *a, axes=(0, *range(2, x.ndim))),
+            "axis 1 is treated as the channels",
+        ),
+        (lambda *a: channels(*a, ddof=1), "m − 1"),
+        (lambda x, w, b, eps: channels(x, w, b, 1e-5), "ε is an argument"),
+        (lambda x, w, b, eps: channels(x, 1, 0, eps), "γ and β are missing"),
+        (lambda x, *a: channels(x, *a, axes=(1, 2)), "not normalized per channel"),
+    ],
+    "ex-running-four": [
+        ([0.4, 1.8], "the biased variance went in"),
+        ([3.6, 10.9], "the convention of Keras"),
+        ([0.4, 1.2], "starts at 1"),
+        ([4, 12], "They weigh 0.1"),
+        ([2.1, 0.4], "first the mean"),
+        (0.4, "an array of shape (2,)"),
+    ],
+    "ex-running-debias": [
+        (lambda m, v, t, a: (m, v), "the mean still carries the start"),
+        (lambda m, v, t, a: (m / (1 - a) ** t, v), "the batches the rest"),
+        (lambda m, v, t, a: (m / (1 - a**t), v), "not αᵗ"),
+        (lambda *a: undo(*a, start=0), "starts at 1, not at 0"),
+        (lambda m, v, t, a: (undo(m, v, t, a)[0], v), "the variance still carries"),
+    ],
+    "ex-running-momentum": [
+        (lambda d, s: (2 * d / s) ** (1 / 3), "with its square"),
+        (lambda d, s: (2 * d**2 / s) ** (1 / 3), "with its variance"),
+        (lambda d, s: (d / s) ** (2 / 3), "α/2, not α"),
+        (lambda d, s: 0.5, "smaller error"),
+    ],
+    "ex-running-recompute": [
+        (average, "small batches count as much"),
+        (lambda bn, b: merged(bn, b), "the biased one"),
+        (within, "means lie apart"),
+        (with_momentum, "still NaN"),
+        (lambda bn, b: None, "still NaN"),
+        (lambda bn: None, "raised TypeError"),
+    ],
+    "ex-running-freeze": [
+        (lambda net: None, "still move"),
+        (all_layers, "the whole network is in evaluation"),
+        (top_layers, "inside another module"),
+        (no_momentum, "still normalize with their batch"),
+        (no_gradients, "no gradient of γ"),
+    ],
+    "ex-network-logits": [
+        ([0.5, 0.25, 0.25], "that is the softmax"),
+        ([-0.5, 0.75, -0.25], "the sign is wrong"),
+        ([-0.5, 0.25, 0.25], "count from 0"),
+        ([0, -1, 0], "alone"),
+        ([1, 1, 1], "not the gradient"),
+    ],
+    "ex-network-smoothing": [
+        (lambda *a: soft(*a, loss=np.sum), "mean over the batch"),
+        (by_class, "the likeliest class alone"),
+        (lambda *a: soft(*a, n=1), "factor 1/N"),
+        (lambda *a: soft(*a, sign=-1), "the sign of the gradient"),
+        (lambda *a: soft(*a, target=one_hot), "one-hot target"),
+        (lambda *a: soft(*a, shift=False), "largest logit"),
+        (lambda *a: soft(*a)[0], "to return 2 values"),
+        (lambda z, q: (soft(z, q)[0], 0 * z), "the gradient is wrong"),
+        (lambda z, q: (0.0, 0 * z), "the loss is wrong"),
+    ],
+    "ex-network-groups": [
+        (lambda net: grouped(net, matrices=lambda p: True), "a vector, and it decays"),
+        (lambda net: grouped(net, decay=0), "does not decay"),
+        (lambda net: grouped(net, decay=0.01), "is not 0.1"),
+        (lambda net: grouped(net, rest=False), "in no group"),
+        (lambda net: grouped(net)[0], "a list of dicts"),
+        (lambda net: [{"parameters": 1}], "of no use"),
+    ],
+    "ex-network-dropout": [
+        (lambda mean, var, p: var / (1 - p), "the mean adds"),
+        (lambda mean, var, p: var, "in evaluation"),
+        (lambda mean, var, p: (mean**2 + var) / (1 - p), "the mean square"),
+        (lambda mean, var, p: (1 - p) * var + p * (1 - p) * mean**2, "scaled up"),
+        (lambda mean, var, p: 7.0, "another number"),
+    ],
+    "ex-verification-port": [
+        ([0.99, 32 / 31], "weighs the new batch"),
+        ([0.5, 32 / 31], "the momentum is wrong"),
+        ([0.01, 1], "stores the biased variance"),
+        ([0.01, 31 / 32], "upside down"),
+        ([0.01, 8 / 7], "counts the pixels too"),
+        ([0.01, 2], "is wrong"),
+    ],
+    "ex-verification-agree": [
+        (lambda a, b, t: agree(a, b, t, finite=False), "raised RuntimeWarning"),
+        (lambda a, b, t: agree(a, b, t, shape=False), "shapes that broadcast"),
+        (lambda a, b, t: agree(a, b, t, dtype=False), "another dtype"),
+        (lambda a, b, t: agree(a, b, t, empty=False), "empty arrays"),
+        (lambda a, b, t: np.array_equal(a, b), "below the tolerance"),
+        (lambda a, b, t: abs(a.mean() - b.mean()) < t * 1e7, "goes unseen"),
+        (
+            lambda a, b, t: not np.abs(np.subtract(a, b)).max() > t,
+            "NaN agrees with NaN",
+        ),
+        (lambda a, b, t: 1, "return True or False"),
     ],
 }

@@ -9,9 +9,9 @@ import copy
 import importlib
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -94,20 +94,26 @@ class Calls:
         """Return on how many cases the function was tried."""
         return f"on {self.count} hidden case{'s' if self.count > 1 else ''}"
 
-    def __call__(self, *args: Any, changes: Sequence[int] = (), **kwargs: Any) -> Any:
+    def __call__(
+        self,
+        *args: Any,
+        changes: Sequence[int] = (),
+        warn: Literal["ignore", "error"] = "ignore",
+    ) -> Any:
         """Return what the function returns; raise if it raises, or changes an argument.
 
         It may change the arguments whose positions stand in `changes`. Arrays, and lists, tuples
         and dicts of them, are copied; what is something else is handed on as it is.
         """
         self.count += 1
-        seen = [kind_of(a) for a in (*args, *kwargs.values()) if has_a_size(a)]
+        seen = [kind_of(a) for a in args if has_a_size(a)]
         self.case = f"hidden case {self.count}{': ' if seen else ''}{', '.join(seen)}"
         given = [a if at in changes else copied(a) for at, a in enumerate(args)]
         try:
-            with warnings.catch_warnings(), np.errstate(all="ignore"):
-                warnings.simplefilter("ignore")
-                result = self.function(*given, **copied(kwargs))
+            floats: Literal["ignore", "warn"] = "ignore" if warn == "ignore" else "warn"
+            with warnings.catch_warnings(), np.errstate(all=floats):
+                warnings.simplefilter(warn)
+                result = self.function(*given)
         except Exception as error:
             text = " ".join(str(error).split())
             raise AnswerError(
@@ -122,17 +128,19 @@ class Calls:
                 )
         return copied(result)
 
+    def quiet(self, *args: Any) -> Any:
+        """Return what the function returns; raise if it warns, too."""
+        return self(*args, warn="error")
+
     def array(
-        self, *args: Any, shape: Sequence[int], what: str = "the result", **kwargs: Any
+        self, *args: Any, shape: Sequence[int], what: str = "the result"
     ) -> Array:
         """Return the function's result; raise unless it is a finite array of this shape."""
-        return as_array(self(*args, **kwargs), shape, what)
+        return as_array(self(*args), shape, what)
 
-    def arrays(
-        self, *args: Any, shapes: dict[str, Sequence[int]], **kwargs: Any
-    ) -> list[Array]:
+    def arrays(self, *args: Any, shapes: Mapping[str, Sequence[int]]) -> list[Array]:
         """Return the function's results; raise unless there is one of each name and shape."""
-        result = self(*args, **kwargs)
+        result = self(*args)
         if not isinstance(result, (tuple, list)) or len(result) != len(shapes):
             raise AnswerError(
                 f"expected your function to return {len(shapes)} values, "
@@ -143,9 +151,9 @@ class Calls:
             for value, (name, shape) in zip(result, shapes.items(), strict=True)
         ]
 
-    def number(self, *args: Any, what: str = "the result", **kwargs: Any) -> float:
+    def number(self, *args: Any, what: str = "the result") -> float:
         """Return the function's result; raise unless it is one finite number."""
-        return float(as_array(self(*args, **kwargs), (), what))
+        return float(as_array(self(*args), (), what))
 
 
 def as_array(value: Any, shape: Sequence[int], what: str) -> Array:
@@ -258,8 +266,16 @@ class Exercise:
         case = ""
         try:
             taken = self.kind.take(answer)
+            rng = np.random.default_rng(zlib.crc32(self.label.encode()))
             try:
-                self.test(taken, np.random.default_rng(zlib.crc32(self.label.encode())))
+                self.test(taken, rng)
+            except AnswerError:
+                raise
+            except Exception as error:  # the check could do nothing with what came
+                text = " ".join(str(error).split())
+                raise AnswerError(
+                    f"what came back is of no use: {type(error).__name__}: {text}."
+                ) from None
             finally:
                 case = taken.case
         except KindError:
