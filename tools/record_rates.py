@@ -16,6 +16,7 @@ import re
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -101,19 +102,26 @@ def trained(
     return (1000 * kept).round().astype(int).reshape(shape).tolist()
 
 
-def read() -> dict:
-    """Return what the explorer's file holds."""
+def read() -> dict[str, Any]:
+    """Return what the explorer's file holds, its accuracies as tables of rates and seeds."""
     start, end = map(re.escape, MARKS)
     text = FILE.read_text("utf-8")
     found = re.search(rf"{start}\nconst DATA = (.*?);\n{end}", text, re.DOTALL)
-    return json.loads(found[1])
+    held = json.loads(found[1])
+    tables = {
+        key: np.reshape(flat, (len(held["rates"]), -1)).tolist()
+        for key, flat in held["accuracies"].items()
+    }
+    return {"rates": held["rates"], "accuracies": tables}
 
 
-def write(found: dict) -> None:
-    """Put these data into the explorer's file."""
+def write(found: dict[str, Any]) -> None:
+    """Put these data into the explorer's file, the tables row by row."""
     start, end = MARKS
     text = FILE.read_text("utf-8")
-    kept = json.dumps(found, separators=(",", ":")).replace(']],"', ']],\n"')
+    rows = {key: np.ravel(table).tolist() for key, table in found["accuracies"].items()}
+    kept = json.dumps(found | {"accuracies": rows}, separators=(",", ":"))
+    kept = kept.replace('],"', '],\n"')
     before, after = text.partition(start)[0], text.partition(end)[2]
     FILE.write_text(
         f"{before}{start}\nconst DATA = {kept};\n{end}{after}", encoding="utf-8"
@@ -122,9 +130,9 @@ def write(found: dict) -> None:
 
 def main() -> None:
     """Train all of them and write them down."""
-    accuracies: dict[str, list] = {}
+    accuracies: dict[str, list[list[int]]] = {}
     for net, opponent, arm in product(NETS, OPPONENTS, ARMS):
-        found = trained(net, opponent, arm, RATES, SEEDS)
+        found = trained(net, opponent, arm, RATES.tolist(), SEEDS)
         for steps, table in zip(STEPS, found, strict=True):
             accuracies[f"{net}, {opponent}, {arm}, {steps}"] = table
             print(net, opponent, arm, steps, np.median(table, 1), flush=True)
