@@ -140,7 +140,7 @@
           dot.setAttribute("r", k === at ? 6 : 4);
           dot.setAttribute("class", `${mine[k] === null ? "empty" : ""}${k === at ? " at" : ""}`);
         });
-        svg.setAttribute("aria-valuenow", mine[at] ?? (y0 + y1) / 2);
+        svg.setAttribute("aria-valuenow", +(mine[at] ?? (y0 + y1) / 2).toFixed(6)); // no 1e-17
         svg.setAttribute("aria-valuetext", `at ${show(xOf(at))}: ${mine[at] === null ? "no height yet" : show(mine[at])}`);
       };
       const put = (event) => {
@@ -171,7 +171,7 @@
         if ((!step && !aside) || locked() || event.ctrlKey || event.altKey || event.metaKey) return;
         event.preventDefault();
         const from = mine[at] ?? (y0 + y1) / 2;
-        if (step) mine[at] = Math.max(y0, Math.min(y1, from + step * (y1 - y0) / 40));
+        if (step) mine[at] = +Math.max(y0, Math.min(y1, from + step * (y1 - y0) / 40)).toFixed(6);
         else {
           mine[at] = from;
           at = Math.max(0, Math.min(n - 1, at + aside));
