@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bs4 import BeautifulSoup
 from check_browser import FLAGS, PHONE, SIMPLIFY, TOO_WIDE, accessibility, show
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Locator, Page, sync_playwright
 
 # Enter all right answers; return what is not right then.
 RIGHT = """() => [...document.querySelectorAll('form.question')].flatMap(form => {
@@ -172,7 +172,6 @@ def check(page: Page, path: Path, seen: set[str]) -> list[str]:
 
 def check_quickly(page: Page, path: Path) -> list[str]:
     """Return what is wrong on a page whose kinds of questions work elsewhere."""
-    page.route("**/tex-svg.js", lambda route: route.abort())  # formulas take seconds
     page.goto(path.resolve().as_uri(), wait_until="domcontentloaded")
     faults = page.evaluate(RIGHT)
     for score in page.locator(".quiz-score").all_inner_texts():
@@ -227,10 +226,15 @@ def main(argv: list[str]) -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         for path in paths:
             page = browser.new_page(reduced_motion="reduce")
-            if kinds_on(path) - seen:
-                faults = check(page, path, seen) + check_plain(browser, path)
-            else:
-                faults = check_quickly(page, path)
+            # Formulas take seconds, and check_browser.py reads them.
+            page.route("**/tex-svg.js", lambda route: route.abort())
+            try:
+                if kinds_on(path) - seen:
+                    faults = check(page, path, seen) + check_plain(browser, path)
+                else:
+                    faults = check_quickly(page, path)
+            except (AssertionError, Error) as error:  # of the browser: it waited in vain
+                faults = [str(error)]
             page.close()
             broken += bool(faults)
             for fault in dict.fromkeys(faults):
