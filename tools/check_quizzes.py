@@ -233,7 +233,7 @@ def main(argv: list[str]) -> None:
                     faults = check(page, path, seen) + check_plain(browser, path)
                 else:
                     faults = check_quickly(page, path)
-            except (AssertionError, Error) as error:  # of the browser: it waited in vain
+            except (AssertionError, Error) as error:  # it waited in vain
                 faults = [str(error)]
             page.close()
             broken += bool(faults)
