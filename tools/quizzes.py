@@ -148,15 +148,15 @@ class Question:
         """Where the chapter answers a prediction."""
         return self.data.get("result", "").strip()
 
-    def markdown(self, title: str) -> str:
-        """Return the question for viewers that know Markdown alone, its answer folded."""
+    def markdown(self, title: str, opened: bool = False) -> str:
+        """Return the question for viewers that know Markdown alone, its answer folded or open."""
         parts = [f"**{title}** {self.text}"]
         if self.options:
             options = enumerate(self.options)
             parts.append(
                 "\n".join(f"- **{LETTERS[i]}.** {o['text']}" for i, o in options)
             )
-        parts.append("<details><summary>Answer</summary>")
+        parts.append("**Answer**" if opened else "<details><summary>Answer</summary>")
         if self.kind == "draw":
             rows = [self.grid, self.answer.points]
             names = self.data["xlabel"], self.data["ylabel"]
@@ -169,7 +169,7 @@ class Question:
             parts.append(f"**{self.key}**")
         reasons = [f"**{label}.** {text}" for label, text in self.reasons() if label]
         parts += [part for part in (self.why, *reasons, self.result) if part]
-        return "\n\n".join([*parts, "</details>"])
+        return "\n\n".join(parts if opened else [*parts, "</details>"])
 
 
 class Quiz:
@@ -218,9 +218,9 @@ def shown(value: float) -> str:
     return text.replace("-", "−")
 
 
-def markdown(kind: str, name: str) -> str:
+def markdown(kind: str, name: str, opened: bool = False) -> str:
     """Return what stands for a directive in viewers that know Markdown alone."""
     if kind == "predict":
-        return prediction(name)[1].markdown("Predict before you read on.")
+        return prediction(name)[1].markdown("Predict before you read on.", opened)
     questions = enumerate(Quiz(name).questions, 1)
-    return "\n\n".join(q.markdown(f"Question {i}.") for i, q in questions)
+    return "\n\n".join(q.markdown(f"Question {i}.", opened) for i, q in questions)

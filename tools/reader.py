@@ -171,7 +171,8 @@ class Reader:
 
     def plain(self, text: str) -> str:
         """Return text without MyST."""
-        text = QUIZ.sub(lambda m: quizzes.markdown(m[1], m[2]), text)
+        opened = self.solutions == "open"
+        text = QUIZ.sub(lambda m: quizzes.markdown(m[1], m[2], opened), text)
         text = EXERCISE.sub(self.exercise, text)
         text = LABEL.sub(lambda m: m[2] or "", text)
         text = EQUATION.sub(
