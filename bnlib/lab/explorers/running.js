@@ -75,8 +75,8 @@ explore({
     pen.line([[left, to(s.base)], [at(STEPS), to(v.truth.at(-1))]], "ink");
     const path = [0, ...v.running.slice(0, s.t)].map((u, k) => [at(k), to(u)]), here = path.at(-1);
     pen.line(path, "batch", { "stroke-width": 2.5 });
-    pen.line([here, [here[0], to(v.truth[s.t - 1])]], "layer", { "stroke-width": 5 });
     pen.line([[here[0], top], [here[0], bottom]], "line", { "stroke-width": 1 });
+    pen.line([here, [here[0], to(v.truth[s.t - 1])]], "layer", { "stroke-width": 5 });
     pen.handle("t", { x: here[0], y: bottom, color: "batch", axis: "horizontal", label: "step", value: s.t,
       min: 1, max: STEPS, step: 1, at: (px) => ((px - left) / (right - left)) * STEPS, set: (u) => { s.t = Math.round(u); } });
     // The error, part by part.
