@@ -54,7 +54,7 @@ def unpacked(tmp_path_factory):
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel):
-    kinds = (".py", ".json", ".toml", ".typed")
+    kinds = (".py", ".js", ".json", ".svg", ".toml", ".typed")
     package = [path for path in (ROOT / "bnlib").rglob("*") if path.suffix in kinds]
     expected = {path.relative_to(ROOT).as_posix() for path in package}
     assert {name for name in wheel if ".dist-info/" not in name} == expected

@@ -21,7 +21,7 @@ def grade(path: Path, timeout: int) -> dict[str, bool]:
     import nbclient
     import nbformat
 
-    notebook = nbformat.read(path, as_version=4)
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     with tempfile.TemporaryDirectory() as folder:
         nbclient.NotebookClient(
             notebook,

@@ -11,6 +11,7 @@ const explore = (() => {
   --instance: #e291c4; --gold: #e0ac40; color-scheme: dark; }
 h4 { margin: 0 0 .3rem; font-size: 1rem; }
 .controls { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .2rem 1rem; }
+.controls button { justify-self: start; }
 .buttons { display: flex; flex-wrap: wrap; gap: .4rem; margin: .4rem 0; }
 label { display: flex; align-items: center; gap: .4rem; min-height: 28px; white-space: nowrap; }
 label.wide { grid-column: span 2; white-space: normal; }
@@ -18,7 +19,7 @@ input[type=range] { flex: 1; min-width: 3.5rem; max-width: 9rem; accent-color: v
 input[type=checkbox] { width: 18px; height: 18px; accent-color: var(--batch); }
 output { min-width: 2.6em; font-variant-numeric: tabular-nums; }
 button, select { font: inherit; color: inherit; background: var(--paper); min-height: 30px;
-  border: 1px solid var(--soft); border-radius: .4rem; padding: .1rem .6rem; }
+  border: 1px solid var(--soft); border-radius: .4rem; padding: .1rem .6rem; min-width: 0; }
 button { cursor: pointer; }
 :focus-visible { outline: 3px solid var(--gold); outline-offset: 1px; }
 svg { display: block; width: 100%; height: auto; }
