@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 import quizzes  # noqa: E402
 
 # The parts whose chapters all have their quiz and their prediction, and that have one of their own.
-FINISHED = ["2-build"]
+FINISHED = ["2-build", "5-insight"]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 PAGES = [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
 CHAPTERS = [page for page in PAGES if page.split("/")[1] in FINISHED]
