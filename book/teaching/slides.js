@@ -1,6 +1,10 @@
 // Keys, buttons and the address turn the slides.
 const all = [...document.querySelectorAll('.slide')], place = document.getElementById('place');
 document.documentElement.classList.add('script');
+const dark = matchMedia('(prefers-color-scheme: dark)');
+const theme = () => { document.documentElement.dataset.theme = dark.matches ? 'dark' : 'light'; };
+dark.addEventListener('change', theme);
+theme();
 let now = 0;
 function go(k) {
   now = Math.max(0, Math.min(all.length - 1, k));
