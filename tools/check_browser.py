@@ -6,18 +6,24 @@
 Each page is opened from the file system, as a reader offline does, and looked at on a desktop and
 on a phone, in the light and in the dark theme, with all that can be unfolded unfolded. Reported
 are: errors on the console, requests that fail or leave the machine, formulas that MathJax cannot
-read, a page wider than the phone, and what axe-core finds serious or critical.
+read, a page wider than the phone, and what axe-core finds serious or critical. Several browsers
+share the pages, the largest first.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import queue
 import shutil
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, TimeoutError, sync_playwright
 
 FLAGS = [
     "--no-sandbox",
@@ -29,9 +35,9 @@ FLAGS = [
     "--disable-sync",
 ]
 DESKTOP, PHONE = 1280, 390
-STATES = ((DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light"), (PHONE, "dark"))
+STATES = ((DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "dark"), (PHONE, "light"))
 AXE_STATES = ((PHONE, "light"), (DESKTOP, "dark"))
-SETTLE = 400  # milliseconds: the theme reacts to a new size after 300
+LARGE = 5000  # elements: axe-core reads such a page's structure once, on the phone
 # What the theme itself does, by rule and by the start of the element concerned.
 THEIRS = {
     # The bibliography is a list of entries that have a role of their own.
@@ -52,6 +58,16 @@ MATH = """async () => {
     .filter(m => e.contains(m.typesetRoot)).map(m => m.math).join() || e.textContent;
   return formulas.filter(e => !read(e)).map(source);
 }"""
+# No sliding, no fading: a page has its new size at once, as it has when it is opened.
+STILL = (
+    "*, ::before, ::after { transition: none !important; animation: none !important }"
+)
+# The theme lets the keyboard into what scrolls a while after a change.
+SETTLED = """() => {
+  const boxes = 'pre, .cell_output > .output, .pst-scrollable-table-container';
+  const scrolls = e => e.scrollWidth > e.clientWidth || e.scrollHeight > e.clientHeight;
+  return [...document.querySelectorAll(boxes)].every(e => e.tabIndex === (scrolls(e) ? 0 : -1));
+}"""
 # axe-core visits every element: the thousands of strokes and words of formulas and code, which are
 # MathJax's and the theme's, would take minutes.
 SIMPLIFY = """() => {
@@ -59,6 +75,26 @@ SIMPLIFY = """() => {
   document.querySelectorAll('mjx-assistive-mml').forEach(e => e.remove());
   for (const e of document.querySelectorAll('.highlight pre:not(:has(a))'))
     e.textContent = e.textContent;
+}"""
+# Contrast is that of a kind of element: of tag, attributes, classes and style, its own and those of
+# all around it, with text or without, in odd rows or in even ones. One of each kind stays.
+THIN = """() => {
+  const numbers = new Map(), kinds = new Map(), seen = new Set();
+  for (const e of document.body.querySelectorAll('*')) {
+    const text = [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim());
+    const even = e.tagName === 'TR' && e.rowIndex % 2;
+    const own = [e.tagName, e.getAttribute('class'), e.getAttribute('style'), text, even];
+    const name = [kinds.get(e.parentElement), own, e.getAttributeNames()].join('|');
+    if (!numbers.has(name)) numbers.set(name, numbers.size);
+    kinds.set(e, numbers.get(name));
+  }
+  const known = e => seen.has(kinds.get(e)) && [...e.children].every(known);
+  const visit = e => {
+    if (known(e)) return e.remove();
+    seen.add(kinds.get(e));
+    [...e.children].forEach(visit);
+  };
+  [...document.body.children].forEach(visit);
 }"""
 TOO_WIDE = """() => {
   const root = document.documentElement;
@@ -74,17 +110,24 @@ TOO_WIDE = """() => {
 
 
 def show(page: Page, width: int, theme: str) -> None:
-    """Give the page a width and a theme, and wait until it has settled."""
-    page.set_viewport_size({"width": width, "height": 900})
+    """Give the page a width and a theme."""
     page.emulate_media(color_scheme=theme, reduced_motion="reduce")
-    page.wait_for_timeout(SETTLE)
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_function(
+        "([w, t]) => innerWidth === w && document.documentElement.dataset.theme === t",
+        arg=[width, theme],
+    )
 
 
-def accessibility(page: Page, part: str | None = None) -> list[str]:
+def accessibility(page: Page, part: str | None = None, **options: object) -> list[str]:
     """Return what axe-core finds serious or critical, the theme's own business aside."""
+    with contextlib.suppress(TimeoutError):  # axe-core says what it is that does not
+        page.wait_for_function(SETTLED, timeout=5000)
     found = []
-    options = {"preload": False, "resultTypes": ["violations"]}
-    for violation in Axe().run(page, context=part, options=options).response["violations"]:
+    options |= {"preload": False, "resultTypes": ["violations"]}
+    for violation in (
+        Axe().run(page, context=part, options=options).response["violations"]
+    ):
         if violation["impact"] not in ("serious", "critical"):
             continue
         for node in violation["nodes"]:
@@ -111,6 +154,7 @@ def check(page: Page, path: Path, name: str, shots: Path | None) -> list[str]:
         page.on(event, handler)
     page.goto(path.resolve().as_uri())
     faults += [f"formula: {formula}" for formula in page.evaluate(MATH)]
+    page.add_style_tag(content=STILL)
     page.evaluate(UNFOLD)
     for width, theme in STATES:
         show(page, width, theme)
@@ -119,9 +163,16 @@ def check(page: Page, path: Path, name: str, shots: Path | None) -> list[str]:
             stem = name.removesuffix(".html").replace("/", "-")
             page.screenshot(path=shots / f"{stem}-{width}-{theme}.png", full_page=True)
     page.evaluate(SIMPLIFY)
-    for width, theme in AXE_STATES:
+    large = page.evaluate("document.querySelectorAll('*').length") > LARGE
+    for width, theme in AXE_STATES[: 1 if large else None]:
         show(page, width, theme)
-        faults += [f"{width} px, {theme}: {fault}" for fault in accessibility(page)]
+        found = accessibility(page, rules={"color-contrast": {"enabled": False}})
+        faults += [f"{width} px: {fault}" for fault in found]
+    page.evaluate(THIN)
+    for width, theme in AXE_STATES[:: 1 if large else -1]:
+        show(page, width, theme)
+        found = accessibility(page, runOnly=["color-contrast"])
+        faults += [f"{width} px, {theme}: {fault}" for fault in found]
     for event, handler in hear.items():
         page.remove_listener(event, handler)
     return faults
@@ -135,6 +186,9 @@ def main() -> None:
         "--only", default="", help="only pages whose path contains this"
     )
     parser.add_argument("--shots", type=Path, help="save screenshots in this folder")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count(), help="browsers at once"
+    )
     args = parser.parse_args()
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if not chromium:
@@ -148,18 +202,34 @@ def main() -> None:
     names = [name for name in names if args.only in name and not name.startswith(skip)]
     if not names:
         sys.exit(f"no page in {args.html}")
-    broken = 0
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_page()
-        for name in names:
-            faults = check(page, args.html / name, name, args.shots)
-            broken += bool(faults)
-            for fault in dict.fromkeys(faults):
-                print(f"{name}: {fault}", flush=True)
-        browser.close()
-    print(f"{len(names)} pages opened in a browser, {broken} with faults")
-    sys.exit(broken > 0)
+    names.sort(key=lambda name: -(args.html / name).stat().st_size)
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for name in names:
+        waiting.put(name)
+    broken, opened, printing = [], [], threading.Lock()
+
+    def look() -> None:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+            page = browser.new_page(viewport={"width": DESKTOP, "height": 900})
+            while True:
+                try:
+                    name = waiting.get_nowait()
+                except queue.Empty:
+                    break
+                faults = check(page, args.html / name, name, args.shots)
+                with printing:
+                    opened.append(name)
+                    broken.extend([name] if faults else [])
+                    for fault in dict.fromkeys(faults):
+                        print(f"{name}: {fault}", flush=True)
+            browser.close()
+
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for done in [pool.submit(look) for _ in range(args.jobs)]:
+            done.result()  # raises what it raised
+    print(f"{len(opened)} pages opened in a browser, {len(broken)} with faults")
+    sys.exit(bool(broken))
 
 
 if __name__ == "__main__":
