@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 import quizzes  # noqa: E402
 
 # The parts whose chapters all have their quiz and their prediction, and that have one of their own.
-FINISHED = ["1-why", "2-build", "5-insight", "6-practice", "4-limits"]
+FINISHED = ["1-why", "2-build", "3-evidence", "5-insight", "6-practice", "4-limits"]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 PAGES = [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
 INDEX = "book/6-practice/field-guide"  # it only leads to the pages of the guide
