@@ -67,9 +67,13 @@ check: $(READY)  ## Build the book from nothing, and look at it in a browser and
 	rm -rf _build
 	$(BIN)/jupyter-book build . -W -n --keep-going --quiet
 	$(BIN)/python tools/reader.py $(SOURCES)
-	$(BIN)/python tools/check_pages.py _build/html
-	$(BIN)/python tools/check_browser.py _build/html
-	$(BIN)/python tools/check_quizzes.py _build/html
+	@$(MAKE) --no-print-directory --keep-going --jobs $(LOOKS:%=look-%)
+
+# They wait for a browser most of the time: all at once.
+LOOKS := pages browser quizzes lab
+look-%:
+	$(BIN)/python tools/check_$*.py _build/html
+look-lab:
 	$(BIN)/python tools/check_lab.py
 
 mutants: $(READY)  ## Change bnlib's operators one by one, and see a test fail for each
