@@ -150,7 +150,8 @@ def still(page: Page) -> list[str]:
         page.wait_for_selector(".bnlib-explorer[data-live]", timeout=30_000)
     except Error:
         return ["an explorer does not start"]
-    note, slider = host.locator(".note"), host.locator("input[type=range]").first
+    note = host.locator(".note")
+    slider = host.locator("input[type=range], [role=slider]").first
     before = note.inner_text()
     slider.focus()
     page.keyboard.press("ArrowRight")
