@@ -561,6 +561,10 @@ read(3)
 read("costs")
     ValueError: read: expected one of ['cost', 'depth-budgets', 'fast-kernel', 'fast-kernel-gpu',
         'flax'], got 'costs'
+show(3)
+    TypeError: show: expected name to be a str, got int
+show("bach")
+    ValueError: show: no explorer 'bach'; did you mean 'batch'?
 """
 
 
