@@ -54,6 +54,15 @@ def windows(x: Array, kernel_size: tuple[int, int], stride: tuple[int, int]) -> 
     ------
     TypeError, ValueError
         If `x` is no 4-D floating array at least as large as the kernel, or a setting is no pair.
+
+    Examples
+    --------
+    >>> x = np.arange(12.0).reshape(1, 1, 3, 4)
+    >>> windows(x, (2, 2), (1, 2)).shape
+    (1, 1, 2, 2, 2, 2)
+    >>> windows(x, (2, 2), (1, 2))[0, 0, 0, 1]
+    array([[1., 3.],
+           [5., 7.]])
     """
     kernel_size = check_pair("windows", "kernel_size", kernel_size, 1)
     stride = check_pair("windows", "stride", stride, 1)
@@ -177,6 +186,14 @@ def conv2d_forward(
     ------
     TypeError, ValueError
         If a dtype, shape or setting does not fit, or the kernel is larger than the padded image.
+
+    Examples
+    --------
+    >>> x, weight = np.arange(9.0).reshape(1, 1, 3, 3), np.ones((1, 1, 2, 2))
+    >>> y, cache = conv2d_forward(x, weight)
+    >>> y[0, 0]
+    array([[ 8., 12.],
+           [20., 24.]])
     """
     check_floats("conv2d", "x", x)
     check_weight("conv2d", x, weight, bias, 4)
@@ -215,6 +232,18 @@ def conv2d_backward(
         Gradient with respect to x.
     dweight, dbias : ndarray
         Gradients with respect to weight and bias, in their shapes.
+
+    Examples
+    --------
+    >>> x, weight = np.arange(9.0).reshape(1, 1, 3, 3), np.ones((1, 1, 2, 2))
+    >>> y, cache = conv2d_forward(x, weight)
+    >>> dx, dweight, dbias = conv2d_backward(np.ones_like(y), cache)
+    >>> dx[0, 0]
+    array([[1., 2., 1.],
+           [2., 4., 2.],
+           [1., 2., 1.]])
+    >>> dbias
+    array([4.])
     """
     check_cache("conv2d_backward", cache, Conv2dCache)
     columns, weight, shape, out_shape, stride, padding = cache
@@ -301,6 +330,14 @@ def max_pool2d_forward(
     ------
     TypeError, ValueError
         If `x` is no 4-D floating array at least as large as the window, or a setting is no pair.
+
+    Examples
+    --------
+    >>> x = np.arange(16.0).reshape(1, 1, 4, 4)
+    >>> y, cache = max_pool2d_forward(x, 2)
+    >>> y[0, 0]
+    array([[ 5.,  7.],
+           [13., 15.]])
     """
     kernel, stride, padding = check_pooling(
         "max_pool2d", x, kernel_size, stride, padding
@@ -328,6 +365,16 @@ def max_pool2d_backward(dy: Array, cache: MaxPool2dCache) -> Array:
     -------
     ndarray of shape (N, C, H, W)
         Gradient with respect to x.
+
+    Examples
+    --------
+    >>> x = np.arange(16.0).reshape(1, 1, 4, 4)
+    >>> y, cache = max_pool2d_forward(x, 2)
+    >>> max_pool2d_backward(np.ones_like(y), cache)[0, 0]
+    array([[0., 0., 0., 0.],
+           [0., 1., 0., 1.],
+           [0., 0., 0., 0.],
+           [0., 1., 0., 1.]])
     """
     check_cache("max_pool2d_backward", cache, MaxPool2dCache)
     winner, shape, dtype, (kH, kW), stride, padding = cache
@@ -388,6 +435,14 @@ def avg_pool2d_forward(
     ------
     TypeError, ValueError
         If `x` is no 4-D floating array at least as large as the window, or a setting is no pair.
+
+    Examples
+    --------
+    >>> x = np.arange(16.0).reshape(1, 1, 4, 4)
+    >>> y, cache = avg_pool2d_forward(x, 2)
+    >>> y[0, 0]
+    array([[ 2.5,  4.5],
+           [10.5, 12.5]])
     """
     kernel, stride, padding = check_pooling(
         "avg_pool2d", x, kernel_size, stride, padding
@@ -411,6 +466,16 @@ def avg_pool2d_backward(dy: Array, cache: AvgPool2dCache) -> Array:
     -------
     ndarray of shape (N, C, H, W)
         Gradient with respect to x.
+
+    Examples
+    --------
+    >>> x = np.arange(16.0).reshape(1, 1, 4, 4)
+    >>> y, cache = avg_pool2d_forward(x, 2)
+    >>> avg_pool2d_backward(np.ones_like(y), cache)[0, 0]
+    array([[0.25, 0.25, 0.25, 0.25],
+           [0.25, 0.25, 0.25, 0.25],
+           [0.25, 0.25, 0.25, 0.25],
+           [0.25, 0.25, 0.25, 0.25]])
     """
     check_cache("avg_pool2d_backward", cache, AvgPool2dCache)
     shape, out_shape, dtype, kernel, stride, padding = cache

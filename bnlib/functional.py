@@ -144,11 +144,27 @@ def batch_norm_forward(
 
     Parameters
     ----------
-    x, running_mean, running_var, weight, bias : see `batch_norm`
-        As there, with its errors. `x` and `weight` must not change before the backward, which
-        needs them: they are not always copied.
-    training, momentum, eps, out, threads, all_reduce : see `batch_norm`
-        As there.
+    x : ndarray of shape (N, C) or (N, C, ...), float16, float32 or float64
+        Input. It is not changed.
+    running_mean, running_var : ndarray of shape (C,) or None
+        Running statistics, float32 (float64 for a float64 input). In training they are updated in
+        place, `running_var` with the unbiased variance of the batch; in evaluation they normalize.
+    weight, bias : ndarray of shape (C,) or None
+        Scale γ and shift β, dtype as the running statistics.
+    training : bool
+        Whether to normalize with the statistics of this batch.
+    momentum : float
+        Weight of the new batch in the running statistics, from 0 to 1.
+    eps : float
+        Added to the variance, greater than 0.
+    out : ndarray of shape (N, C, ...) or None
+        Memory for the output, in C order, of the dtype of `x` and apart from all other arrays.
+    threads : int or None
+        How many threads may work on a large array; None for what the environment variable
+        ``BNLIB_NUM_THREADS`` says, or else all CPUs of the process. Any number gives the same bits.
+    all_reduce : callable or None
+        Takes a float64 vector and returns its sum over all workers, whose batches are normalized
+        as one: see `bnlib.SyncBatchNorm`.
 
     Returns
     -------
@@ -156,6 +172,24 @@ def batch_norm_forward(
         Output, in the dtype of `x`; `out`, if that is given.
     cache : BatchNormCache
         For `batch_norm_backward`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `batch_norm`.
+
+    Notes
+    -----
+    `x` and `weight` must not change before the backward, which needs them: they are not always
+    copied.
+
+    Examples
+    --------
+    >>> x = np.array([[1.0, 10.0], [3.0, 30.0]])
+    >>> y, cache = batch_norm_forward(x, None, None, training=True)
+    >>> y.round(3)
+    array([[-1., -1.],
+           [ 1.,  1.]])
     """
     args = x, running_mean, running_var, weight, bias, training
     settings = check_batch_norm(
@@ -238,6 +272,14 @@ def batch_norm_backward(
     -----
     In training ``dx = weight · invstd · (dy − mean(dy) − x_hat · mean(dy · x_hat))``: Ioffe &
     Szegedy (2015), section 3, in closed form. Derived in the chapter "Backward".
+
+    Examples
+    --------
+    >>> x, dy = np.array([[1.0], [2.0], [6.0]]), np.array([[1.0], [0.0], [0.0]])
+    >>> y, cache = batch_norm_forward(x, None, None, training=True)
+    >>> dx, dweight, dbias = batch_norm_backward(dy, cache)
+    >>> dx.ravel().round(3)
+    array([ 0.176, -0.22 ,  0.044])
     """
     call = "batch_norm_backward"
     check_threads(call, threads)
@@ -474,9 +516,14 @@ def layer_norm_forward(
 
     Parameters
     ----------
-    x, normalized_shape, weight, bias, eps : see `layer_norm`
-        As there, with its errors. `x` and `weight` must not change before the backward, which
-        needs them: they are not always copied.
+    x : ndarray of float16, float32 or float64
+        Its last axes have the shape `normalized_shape`.
+    normalized_shape : tuple of int
+        Shape of the last axes, over which each sample is normalized.
+    weight, bias : ndarray of shape `normalized_shape` or None
+        Scale and shift, float32 (float64 for a float64 input).
+    eps : float
+        Added to the variance, greater than 0.
 
     Returns
     -------
@@ -484,6 +531,24 @@ def layer_norm_forward(
         Output.
     cache : LayerNormCache
         For `layer_norm_backward`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `layer_norm`.
+
+    Notes
+    -----
+    `x` and `weight` must not change before the backward, which needs them: they are not always
+    copied.
+
+    Examples
+    --------
+    >>> x = np.array([[1.0, 10.0], [3.0, 30.0]])
+    >>> y, cache = layer_norm_forward(x, (2,))
+    >>> y.round(3)
+    array([[-1.,  1.],
+           [-1.,  1.]])
     """
     shape, eps = check_last_axes("layer_norm", x, normalized_shape, weight, bias, eps)
     view = last_axes(x, shape)
@@ -511,6 +576,14 @@ def layer_norm_backward(dy: Array, cache: LayerNormCache) -> tuple[Array, Array,
         Gradient with respect to `x`, in its shape and dtype.
     dweight, dbias : ndarray
         Gradients with respect to `weight` and `bias`, as `batch_norm_backward`.
+
+    Examples
+    --------
+    >>> x, dy = np.array([[1.0, 2.0, 6.0]]), np.array([[1.0, 0.0, 0.0]])
+    >>> y, cache = layer_norm_forward(x, (3,))
+    >>> dx, dweight, dbias = layer_norm_backward(dy, cache)
+    >>> dx.round(3)
+    array([[ 0.176, -0.22 ,  0.044]])
     """
     return gradients("layer_norm_backward", LayerNormCache, dy, cache)
 
@@ -575,9 +648,15 @@ def rms_norm_forward(
 
     Parameters
     ----------
-    x, normalized_shape, weight, eps : see `rms_norm`
-        As there, with its errors. `x` and `weight` must not change before the backward, which
-        needs them: they are not always copied.
+    x : ndarray of float16, float32 or float64
+        Its last axes have the shape `normalized_shape`.
+    normalized_shape : tuple of int
+        Shape of the last axes, over which each sample is normalized.
+    weight : ndarray of shape `normalized_shape` or None
+        Scale, float32 (float64 for a float64 input).
+    eps : float or None
+        Added to the mean square, greater than 0; None for the distance from 1 to the next number
+        of float32 (of float64 for a float64 input).
 
     Returns
     -------
@@ -585,6 +664,24 @@ def rms_norm_forward(
         Output.
     cache : RMSNormCache
         For `rms_norm_backward`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `rms_norm`.
+
+    Notes
+    -----
+    `x` and `weight` must not change before the backward, which needs them: they are not always
+    copied.
+
+    Examples
+    --------
+    >>> x = np.array([[1.0, 10.0], [3.0, 30.0]])
+    >>> y, cache = rms_norm_forward(x, (2,))
+    >>> y.round(3)
+    array([[0.141, 1.407],
+           [0.141, 1.407]])
     """
     check_floats("rms_norm", "x", x)
     if eps is None:
@@ -611,6 +708,14 @@ def rms_norm_backward(dy: Array, cache: RMSNormCache) -> tuple[Array, Array]:
     dweight : ndarray
         Gradient with respect to `weight`; where there is none, with respect to the 1 that stands in
         for it.
+
+    Examples
+    --------
+    >>> x, dy = np.array([[1.0, 2.0, 6.0]]), np.array([[1.0, 0.0, 0.0]])
+    >>> y, cache = rms_norm_forward(x, (3,))
+    >>> dx, dweight = rms_norm_backward(dy, cache)
+    >>> dx.round(3)
+    array([[ 0.264, -0.013, -0.04 ]])
     """
     dx, dweight, _ = gradients("rms_norm_backward", RMSNormCache, dy, cache)
     return dx, dweight
@@ -681,9 +786,15 @@ def group_norm_forward(
 
     Parameters
     ----------
-    x, num_groups, weight, bias, eps : see `group_norm`
-        As there, with its errors. `x` and `weight` must not change before the backward, which
-        needs them: they are not always copied.
+    x : ndarray of shape (N, C, ...), float16, float32 or float64
+        Input.
+    num_groups : int
+        Number of groups; divides C. 1 group normalizes over a whole sample, C groups are instance
+        normalization.
+    weight, bias : ndarray of shape (C,) or None
+        Scale and shift, float32 (float64 for a float64 input).
+    eps : float
+        Added to the variance, greater than 0.
 
     Returns
     -------
@@ -691,6 +802,24 @@ def group_norm_forward(
         Output.
     cache : GroupNormCache
         For `group_norm_backward`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `group_norm`.
+
+    Notes
+    -----
+    `x` and `weight` must not change before the backward, which needs them: they are not always
+    copied.
+
+    Examples
+    --------
+    >>> x = np.array([[1.0, 10.0], [3.0, 30.0]])
+    >>> y, cache = group_norm_forward(x, 1)
+    >>> y.round(3)
+    array([[-1.,  1.],
+           [-1.,  1.]])
     """
     eps = check_channel_norm("group_norm", x, weight, bias, eps)
     num_groups = check_int("group_norm", "num_groups", num_groups)
@@ -719,6 +848,14 @@ def group_norm_backward(dy: Array, cache: GroupNormCache) -> tuple[Array, Array,
         Gradient with respect to `x`, in its shape and dtype.
     dweight, dbias : ndarray
         Gradients with respect to `weight` and `bias`, as `batch_norm_backward`.
+
+    Examples
+    --------
+    >>> x, dy = np.array([[1.0, 2.0, 6.0]]), np.array([[1.0, 0.0, 0.0]])
+    >>> y, cache = group_norm_forward(x, 1)
+    >>> dx, dweight, dbias = group_norm_backward(dy, cache)
+    >>> dx.round(3)
+    array([[ 0.176, -0.22 ,  0.044]])
     """
     return gradients("group_norm_backward", GroupNormCache, dy, cache)
 
@@ -788,11 +925,20 @@ def instance_norm_forward(
 
     Parameters
     ----------
-    x, running_mean, running_var, weight, bias : see `instance_norm`
-        As there, with its errors. `x` and `weight` must not change before the backward, which
-        needs them: they are not always copied.
-    use_input_stats, momentum, eps : see `instance_norm`
-        As there.
+    x : ndarray of shape (N, C, ...), float16, float32 or float64
+        Input.
+    running_mean, running_var : ndarray of shape (C,) or None
+        Running statistics, float32 (float64 for a float64 input). With `use_input_stats` they move
+        towards the means, over the samples, of their means and unbiased variances; else they
+        normalize.
+    weight, bias : ndarray of shape (C,) or None
+        Scale and shift, dtype as the running statistics.
+    use_input_stats : bool
+        Whether to normalize with the statistics of each sample.
+    momentum : float
+        Weight of the new batch in the running statistics, from 0 to 1.
+    eps : float
+        Added to the variance, greater than 0.
 
     Returns
     -------
@@ -800,6 +946,24 @@ def instance_norm_forward(
         Output, in the dtype of `x`.
     cache : InstanceNormCache
         For `instance_norm_backward`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `instance_norm`.
+
+    Notes
+    -----
+    `x` and `weight` must not change before the backward, which needs them: they are not always
+    copied.
+
+    Examples
+    --------
+    >>> x = np.array([[[1.0, 3.0], [10.0, 30.0]]])
+    >>> y, cache = instance_norm_forward(x)
+    >>> y.round(3)
+    array([[[-1.,  1.],
+            [-1.,  1.]]])
     """
     call = "instance_norm"
     eps = check_channel_norm(call, x, weight, bias, eps)
@@ -848,6 +1012,14 @@ def instance_norm_backward(
         Gradient with respect to `x`, in its shape and dtype.
     dweight, dbias : ndarray
         Gradients with respect to `weight` and `bias`, as `batch_norm_backward`.
+
+    Examples
+    --------
+    >>> x = np.array([[[1.0, 3.0], [10.0, 30.0]]])
+    >>> y, cache = instance_norm_forward(x)
+    >>> dx, dweight, dbias = instance_norm_backward(x, cache)
+    >>> dbias
+    array([ 4., 40.])
     """
     return gradients("instance_norm_backward", InstanceNormCache, dy, cache)
 

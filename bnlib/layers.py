@@ -123,6 +123,14 @@ class Linear(_Affine):
     ------
     TypeError, ValueError
         For arguments out of range, and for an input of another shape or dtype.
+
+    Examples
+    --------
+    >>> layer = Linear(3, 2, rng=np.random.default_rng(0))
+    >>> layer(np.ones((4, 3), np.float32)).shape
+    (4, 2)
+    >>> layer.in_features, layer.out_features
+    (3, 2)
     """
 
     in_features = property(lambda self: self.weight.data.shape[1])
@@ -223,6 +231,14 @@ class Conv2d(_Affine):
     ------
     TypeError, ValueError
         For arguments out of range, and for an input of another shape or dtype.
+
+    Examples
+    --------
+    >>> layer = Conv2d(3, 8, kernel_size=3, padding=1)
+    >>> layer(np.ones((2, 3, 5, 5), np.float32)).shape
+    (2, 8, 5, 5)
+    >>> layer.weight
+    Parameter(shape=(8, 3, 3, 3), dtype=float32)
     """
 
     _settings: ClassVar = {
@@ -361,6 +377,12 @@ class MaxPool2d(_Pool2d):
     ------
     TypeError, ValueError
         For arguments out of range, and for an input of another rank or smaller than a window.
+
+    Examples
+    --------
+    >>> MaxPool2d(2)(np.arange(16.0).reshape(1, 1, 4, 4))[0, 0]
+    array([[ 5.,  7.],
+           [13., 15.]])
     """
 
     def forward(self, x: Array) -> Array:
@@ -413,6 +435,12 @@ class AvgPool2d(_Pool2d):
     ------
     TypeError, ValueError
         For arguments out of range, and for an input of another rank or smaller than a window.
+
+    Examples
+    --------
+    >>> AvgPool2d(2)(np.arange(16.0).reshape(1, 1, 4, 4))[0, 0]
+    array([[ 2.5,  4.5],
+           [10.5, 12.5]])
     """
 
     def forward(self, x: Array) -> Array:
@@ -450,7 +478,16 @@ class AvgPool2d(_Pool2d):
 
 
 class ReLU(Layer):
-    """``max(x, 0)``."""
+    """``max(x, 0)``.
+
+    Examples
+    --------
+    >>> relu = ReLU()
+    >>> relu(np.array([-1.0, 2.0]))
+    array([0., 2.])
+    >>> relu.backward(np.array([10.0, 10.0]))
+    array([ 0., 10.])
+    """
 
     def forward(self, x: Array) -> Array:
         """Return ``max(x, 0)``.
@@ -485,7 +522,13 @@ class ReLU(Layer):
 
 
 class Sigmoid(Layer):
-    """``1 / (1 + exp(−x))``."""
+    """``1 / (1 + exp(−x))``.
+
+    Examples
+    --------
+    >>> Sigmoid()(np.array([0.0, 100.0]))
+    array([0.5, 1. ])
+    """
 
     def forward(self, x: Array) -> Array:
         """Return the logistic function of x.
@@ -520,7 +563,13 @@ class Sigmoid(Layer):
 
 
 class Tanh(Layer):
-    """``tanh(x)``."""
+    """``tanh(x)``.
+
+    Examples
+    --------
+    >>> Tanh()(np.array([0.0, 20.0]))
+    array([0., 1.])
+    """
 
     def forward(self, x: Array) -> Array:
         """Return tanh(x).
@@ -572,6 +621,14 @@ class Dropout(Layer):
     ------
     TypeError, ValueError
         For arguments out of range.
+
+    Examples
+    --------
+    >>> dropout = Dropout(0.5, rng=np.random.default_rng(0))
+    >>> dropout(np.ones(6))
+    array([2., 0., 0., 0., 2., 2.])
+    >>> dropout.eval()(np.ones(6))
+    array([1., 1., 1., 1., 1., 1.])
     """
 
     _settings: ClassVar = {
@@ -628,7 +685,13 @@ class Dropout(Layer):
 
 
 class Flatten(Layer):
-    """Make one axis of all axes but the first: (N, C, H, W) to (N, C·H·W)."""
+    """Make one axis of all axes but the first: (N, C, H, W) to (N, C·H·W).
+
+    Examples
+    --------
+    >>> Flatten()(np.ones((2, 3, 4, 4))).shape
+    (2, 48)
+    """
 
     def forward(self, x: Array) -> Array:
         """Return x as a matrix with one row per sample.

@@ -70,6 +70,15 @@ class Parameter:
     ------
     TypeError, ValueError
         If `data` is no array of float32 or float64; if one of another shape or dtype is assigned.
+
+    Examples
+    --------
+    >>> weight = Parameter(np.ones((2, 3)))
+    >>> weight
+    Parameter(shape=(2, 3), dtype=float64)
+    >>> weight.grad += 0.5
+    >>> float(weight.grad.sum())
+    3.0
     """
 
     data: Array
@@ -297,6 +306,14 @@ class LoadReport(NamedTuple):
     ----------
     missing_keys, unexpected_keys : list of str
         Names that the state lacks, and names that the module lacks.
+
+    Examples
+    --------
+    >>> from bnlib import Linear
+    >>> layer = Linear(2, 1, bias=False)
+    >>> state = {"weight": np.ones((1, 2)), "bias": np.zeros(1)}
+    >>> layer.load_state_dict(state, strict=False)
+    LoadReport(missing_keys=[], unexpected_keys=['bias'])
     """
 
     missing_keys: list[str]
@@ -324,6 +341,24 @@ class Module:
     was none, if it was used up, if a module inside has been called since, or if a parameter inside
     was changed by an optimizer, by loading or by an assignment. Arrays that are passed in must not
     change in between, and the elements of a parameter by nobody else.
+
+    Examples
+    --------
+    >>> from bnlib import Linear, ReLU
+    >>> class Net(Module):
+    ...     def __init__(self):
+    ...         self.first, self.act = Linear(3, 2), ReLU()
+    ...     def forward(self, x):
+    ...         self.cache = x.shape
+    ...         return self.act(self.first(x))
+    ...     def backward(self, dy):
+    ...         return self.first.backward(self.act.backward(dy))
+    >>> net = Net()
+    >>> list(net.state_dict())
+    ['first.weight', 'first.bias']
+    >>> y = net(np.ones((4, 3), np.float32))
+    >>> net.backward(y).shape
+    (4, 3)
     """
 
     buffer_names: tuple[str, ...] = ()
@@ -806,7 +841,21 @@ def check_module(call: str, name: str, value: Any, optional: bool = False) -> An
 
 
 class Layer(Module):
-    """Base of the layers that hold no other module."""
+    """Base of the layers that hold no other module.
+
+    Examples
+    --------
+    >>> class Double(Layer):
+    ...     def forward(self, x):
+    ...         self.cache = x.shape
+    ...         return 2 * x
+    ...     def backward(self, dy):
+    ...         self.saved_cache()
+    ...         return 2 * dy
+    >>> double = Double()
+    >>> double(np.ones(3)), double.backward(np.ones(3))
+    (array([2., 2., 2.]), array([2., 2., 2.]))
+    """
 
 
 class Sequential(Module):

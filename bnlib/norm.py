@@ -341,8 +341,21 @@ class BatchNorm2d(_BatchNorm):
 
     Parameters
     ----------
-    num_features, eps, momentum, affine, track_running_stats, bias, dtype : see `BatchNorm1d`
-        As there.
+    num_features : int
+        Number of channels C.
+    eps : float
+        Added to the variance.
+    momentum : float or None
+        Weight of the new batch in the running statistics; None for a cumulative average.
+    affine : bool
+        Whether to learn a scale γ (`weight`) and a shift β (`bias`).
+    track_running_stats : bool
+        Whether to keep running statistics. Without them the batch's are used in evaluation too.
+    bias : bool
+        Whether to learn a shift, if `affine`.
+    dtype : dtype
+        Of parameters and statistics: float32, the default (for float16 and float32 inputs), or
+        float64.
 
     Examples
     --------
@@ -360,8 +373,26 @@ class BatchNorm3d(_BatchNorm):
 
     Parameters
     ----------
-    num_features, eps, momentum, affine, track_running_stats, bias, dtype : see `BatchNorm1d`
-        As there.
+    num_features : int
+        Number of channels C.
+    eps : float
+        Added to the variance.
+    momentum : float or None
+        Weight of the new batch in the running statistics; None for a cumulative average.
+    affine : bool
+        Whether to learn a scale γ (`weight`) and a shift β (`bias`).
+    track_running_stats : bool
+        Whether to keep running statistics. Without them the batch's are used in evaluation too.
+    bias : bool
+        Whether to learn a shift, if `affine`.
+    dtype : dtype
+        Of parameters and statistics: float32, the default (for float16 and float32 inputs), or
+        float64.
+
+    Examples
+    --------
+    >>> BatchNorm3d(3)(np.ones((2, 3, 4, 4, 4), dtype=np.float32)).shape
+    (2, 3, 4, 4, 4)
     """
 
     ranks = (5,)
@@ -372,14 +403,25 @@ class SyncBatchNorm(_BatchNorm):
 
     Parameters
     ----------
-    num_features, eps, momentum, affine, track_running_stats : see `BatchNorm1d`
-        As there.
+    num_features : int
+        Number of channels C.
+    eps : float
+        Added to the variance.
+    momentum : float or None
+        Weight of the new batch in the running statistics; None for a cumulative average.
+    affine : bool
+        Whether to learn a scale γ (`weight`) and a shift β (`bias`).
+    track_running_stats : bool
+        Whether to keep running statistics. Without them the batch's are used in evaluation too.
     all_reduce : callable
         Takes a float64 vector and returns its sum over all workers, in whatever engine they run.
         Each worker calls it twice in a training forward and once in the backward, also with an
         empty batch.
-    bias, dtype : see `BatchNorm1d`
-        As there.
+    bias : bool
+        Whether to learn a shift, if `affine`.
+    dtype : dtype
+        Of parameters and statistics: float32, the default (for float16 and float32 inputs), or
+        float64.
 
     Raises
     ------
@@ -813,8 +855,27 @@ class InstanceNorm2d(_InstanceNorm):
 
     Parameters
     ----------
-    num_features, eps, momentum, affine, track_running_stats, bias, dtype : see `InstanceNorm1d`
-        As there.
+    num_features : int
+        Number of channels C.
+    eps : float
+        Added to the variance.
+    momentum : float or None
+        Weight of the new batch in the running statistics; None for 0, as in PyTorch.
+    affine : bool
+        Whether to learn a scale γ (`weight`) and a shift β (`bias`).
+    track_running_stats : bool
+        Whether to keep running statistics, which normalize in evaluation. Nothing counts batches:
+        `num_batches_tracked` stays 0, as in PyTorch.
+    bias : bool
+        Whether to learn a shift, if `affine`.
+    dtype : dtype
+        Of parameters and statistics: float32, the default (for float16 and float32 inputs), or
+        float64.
+
+    Examples
+    --------
+    >>> InstanceNorm2d(3)(np.ones((2, 3, 4, 4), dtype=np.float32)).shape
+    (2, 3, 4, 4)
     """
 
     ranks = (4,)
@@ -827,8 +888,27 @@ class InstanceNorm3d(_InstanceNorm):
 
     Parameters
     ----------
-    num_features, eps, momentum, affine, track_running_stats, bias, dtype : see `InstanceNorm1d`
-        As there.
+    num_features : int
+        Number of channels C.
+    eps : float
+        Added to the variance.
+    momentum : float or None
+        Weight of the new batch in the running statistics; None for 0, as in PyTorch.
+    affine : bool
+        Whether to learn a scale γ (`weight`) and a shift β (`bias`).
+    track_running_stats : bool
+        Whether to keep running statistics, which normalize in evaluation. Nothing counts batches:
+        `num_batches_tracked` stays 0, as in PyTorch.
+    bias : bool
+        Whether to learn a shift, if `affine`.
+    dtype : dtype
+        Of parameters and statistics: float32, the default (for float16 and float32 inputs), or
+        float64.
+
+    Examples
+    --------
+    >>> InstanceNorm3d(3)(np.ones((2, 3, 4, 4, 4), dtype=np.float32)).shape
+    (2, 3, 4, 4, 4)
     """
 
     ranks = (5,)

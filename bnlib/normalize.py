@@ -119,6 +119,14 @@ def normalize_forward(
     Notes
     -----
     Ioffe & Szegedy (2015), Algorithm 1. Derived in the chapter "Forward".
+
+    Examples
+    --------
+    >>> x = np.array([[1.0, 10.0], [3.0, 30.0]])
+    >>> y, x_hat, invstd = normalize_forward(x, x.mean(0), x.var(0), None, None, 1e-5)
+    >>> y.round(3)
+    array([[-1., -1.],
+           [ 1.,  1.]])
     """
     dtype = compute_dtype(x.dtype)
     # No infinity from a tiny eps: 0 · ∞ would be NaN where values do not vary.
@@ -157,6 +165,14 @@ def normalize_backward(dy: Array, cache: NormCache) -> tuple[Array, Array, Array
     left of g without its components along 1 and along x_hat (Ioffe & Szegedy 2015, section 3, in
     closed form). Where no mean was subtracted, the component along 1 stays; where the statistics
     are constants, ``dx = invstd · g``. Derived in the chapter "Backward".
+
+    Examples
+    --------
+    >>> x, dy = np.array([[1.0], [2.0], [6.0]]), np.array([[1.0], [0.0], [0.0]])
+    >>> y, cache = batch_norm_forward(x, None, None, training=True)
+    >>> dx, dweight, dbias = normalize_backward(dy, cache)
+    >>> dx.ravel().round(3)
+    array([ 0.176, -0.22 ,  0.044])
     """
     x_hat, invstd, weight, axes, shared, *_ = cache
     dy = dy.reshape(x_hat.shape)
@@ -279,6 +295,14 @@ def batch_norm_forward(
     ``y = weight · (x − mean) / √(var + eps) + bias``: Ioffe & Szegedy (2015), Algorithm 1 in
     training, Algorithm 2 (step 11) in evaluation. Derived in the chapters "Forward" and "Running
     statistics".
+
+    Examples
+    --------
+    >>> x = np.array([[1.0, 10.0], [3.0, 30.0]])
+    >>> y, cache = batch_norm_forward(x, None, None, training=True)
+    >>> cache.x_hat.round(3)
+    array([[-1., -1.],
+           [ 1.,  1.]])
     """
     axes = (0, *range(2, x.ndim))  # every axis but the channels'
     m = math.prod(x.shape[axis] for axis in axes)  # values per channel

@@ -118,6 +118,13 @@ def linear_forward(
     ------
     TypeError, ValueError
         If a dtype or shape does not fit.
+
+    Examples
+    --------
+    >>> x, weight = np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]])
+    >>> y, cache = linear_forward(x, weight, np.array([0.5]))
+    >>> y
+    array([[11.5]])
     """
     check_floats("linear", "x", x)
     check_weight("linear", x, weight, bias, 2)
@@ -151,6 +158,13 @@ def linear_backward(
         Gradient with respect to x.
     dweight, dbias : ndarray
         Gradients with respect to weight and bias, in their shapes.
+
+    Examples
+    --------
+    >>> x, weight = np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]])
+    >>> y, cache = linear_forward(x, weight)
+    >>> linear_backward(np.array([[10.0]]), cache)
+    (array([[30., 40.]]), array([[10., 20.]]), array([10.]))
     """
     check_cache("linear_backward", cache, LinearCache)
     x, weight = cache
@@ -192,6 +206,12 @@ def relu_forward(x: Array) -> tuple[Array, ReLUCache]:
         Shape and dtype of `x`.
     cache : ReLUCache
         For `relu_backward`.
+
+    Examples
+    --------
+    >>> y, cache = relu_forward(np.array([-1.0, 2.0]))
+    >>> y
+    array([0., 2.])
     """
     check_floats("relu", "x", x)
     return np.asarray(np.maximum(x, 0)), ReLUCache(np.asarray(x <= 0), x.dtype)
@@ -211,6 +231,12 @@ def relu_backward(dy: Array, cache: ReLUCache) -> Array:
     -------
     ndarray
         Gradient with respect to x.
+
+    Examples
+    --------
+    >>> y, cache = relu_forward(np.array([-1.0, 2.0]))
+    >>> relu_backward(np.array([10.0, 10.0]), cache)
+    array([ 0., 10.])
     """
     check_cache("relu_backward", cache, ReLUCache)
     check_gradient("relu_backward", dy, cache.dead.shape, cache.dtype)
@@ -284,6 +310,12 @@ def sigmoid_backward(dy: Array, cache: SigmoidCache) -> Array:
     -------
     ndarray
         Gradient with respect to x.
+
+    Examples
+    --------
+    >>> y, cache = sigmoid_forward(np.array([0.0, 100.0]))
+    >>> sigmoid_backward(np.array([1.0, 1.0]), cache)
+    array([2.50000000e-01, 3.72007598e-44])
     """
     check_cache("sigmoid_backward", cache, SigmoidCache)
     check_gradient("sigmoid_backward", dy, cache.slope.shape, cache.dtype)
@@ -325,6 +357,12 @@ def tanh_forward(x: Array) -> tuple[Array, TanhCache]:
     Notes
     -----
     The slope is ``4e / (1 + e)²`` with ``e = exp(−2|x|)``: in the tails ``1 − y²`` has no digits.
+
+    Examples
+    --------
+    >>> y, cache = tanh_forward(np.array([0.0, 20.0]))
+    >>> y
+    array([0., 1.])
     """
     check_floats("tanh", "x", x)
     size = np.abs(x.astype(compute_dtype(x.dtype), copy=False))
@@ -347,6 +385,12 @@ def tanh_backward(dy: Array, cache: TanhCache) -> Array:
     -------
     ndarray
         Gradient with respect to x.
+
+    Examples
+    --------
+    >>> y, cache = tanh_forward(np.array([0.0, 1.0]))
+    >>> tanh_backward(np.array([1.0, 1.0]), cache).round(3)
+    array([1.  , 0.42])
     """
     check_cache("tanh_backward", cache, TanhCache)
     check_gradient("tanh_backward", dy, cache.slope.shape, cache.dtype)
@@ -406,6 +450,12 @@ def dropout_forward(x: Array, p: float, rng: Any = None) -> tuple[Array, Dropout
     Notes
     -----
     Srivastava et al. (2014), in the "inverted" form that needs nothing at inference.
+
+    Examples
+    --------
+    >>> y, cache = dropout_forward(np.ones(6), 0.5, np.random.default_rng(0))
+    >>> y
+    array([2., 0., 0., 0., 2., 2.])
     """
     check_floats("dropout", "x", x)
     p = check_number("dropout", "p", p, low=0, high=1)
@@ -437,6 +487,12 @@ def dropout_backward(dy: Array, cache: DropoutCache) -> Array:
     -------
     ndarray
         Gradient with respect to x.
+
+    Examples
+    --------
+    >>> y, cache = dropout_forward(np.ones(6), 0.5, np.random.default_rng(0))
+    >>> dropout_backward(np.ones(6), cache)
+    array([2., 0., 0., 0., 2., 2.])
     """
     check_cache("dropout_backward", cache, DropoutCache)
     kept, scale, shape, dtype = cache
@@ -565,6 +621,12 @@ def cross_entropy_forward(
     A loss near 0 and a gradient near 0 keep their digits: what is summed is all but the largest
     exponential, whose share is exactly 1, and ``p − 1`` is the negative sum of the other
     probabilities. Derived in the chapter "Network".
+
+    Examples
+    --------
+    >>> loss, cache = cross_entropy_forward(np.array([[0.0, 0.0], [9.0, 0.0]]), np.array([0, 0]))
+    >>> round(loss, 4)
+    0.3466
     """
     check_logits("cross_entropy", "logits", logits)
     ignore_index = check_int(
@@ -617,6 +679,14 @@ def cross_entropy_backward(dloss: float, cache: CrossEntropyCache) -> Array:
     -------
     ndarray of shape (N, K)
         Gradient with respect to the logits, in their dtype.
+
+    Examples
+    --------
+    >>> logits, target = np.array([[0.0, 0.0], [9.0, 0.0]]), np.array([0, 0])
+    >>> loss, cache = cross_entropy_forward(logits, target)
+    >>> cross_entropy_backward(1.0, cache).round(4)
+    array([[-2.5e-01,  2.5e-01],
+           [-1.0e-04,  1.0e-04]])
     """
     check_cache("cross_entropy_backward", cache, CrossEntropyCache)
     dloss = check_number("cross_entropy_backward", "dloss", dloss)
@@ -659,6 +729,12 @@ def mse_loss_forward(x: Array, target: Array) -> tuple[float, MSELossCache]:
     ------
     TypeError, ValueError
         If dtypes or shapes differ: nothing is broadcast. If there is no element.
+
+    Examples
+    --------
+    >>> loss, cache = mse_loss_forward(np.array([1.0, 3.0]), np.array([1.0, 1.0]))
+    >>> loss
+    2.0
     """
     check_floats("mse_loss", "x", x)
     check_same_dtype("mse_loss", x, "target", target)
@@ -684,6 +760,12 @@ def mse_loss_backward(dloss: float, cache: MSELossCache) -> Array:
     -------
     ndarray
         Gradient with respect to x, in its shape and dtype.
+
+    Examples
+    --------
+    >>> loss, cache = mse_loss_forward(np.array([1.0, 3.0]), np.array([1.0, 1.0]))
+    >>> mse_loss_backward(1.0, cache)
+    array([0., 2.])
     """
     check_cache("mse_loss_backward", cache, MSELossCache)
     dloss = check_number("mse_loss_backward", "dloss", dloss)

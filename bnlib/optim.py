@@ -51,6 +51,17 @@ class Optimizer:
     ------
     TypeError, ValueError
         If there is no parameter, one is there twice, or a setting is out of range.
+
+    Examples
+    --------
+    >>> from bnlib.optim import SGD
+    >>> weight = Parameter(np.ones(2))
+    >>> sgd = SGD([weight], lr=0.1)
+    >>> weight.grad += 1
+    >>> sgd.step()
+    >>> weight.data
+    array([0.9, 0.9])
+    >>> sgd.param_groups[0]["lr"] = 0.01
     """
 
     # What `update` may keep, if that depends on the settings.

@@ -32,7 +32,17 @@ __all__ = [
 
 
 class GradcheckError(AssertionError):
-    """An analytic gradient differs from the numerical one; the message shows both."""
+    """An analytic gradient differs from the numerical one; the message shows both.
+
+    Examples
+    --------
+    >>> x = np.array([1.0, -2.0])
+    >>> try:
+    ...     gradcheck(lambda x: (x**2).sum(), x, 3 * x)
+    ... except GradcheckError as error:
+    ...     print(str(error)[:30])
+    gradient check failed at (1,):
+    """
 
 
 def numerical_gradient(
@@ -96,6 +106,12 @@ def directional_derivative(
     ------
     TypeError, ValueError
         If an array is not float64, shapes differ, `step` is not positive, or the loss no number.
+
+    Examples
+    --------
+    >>> x = np.array([1.0, 2.0])
+    >>> round(directional_derivative(lambda x: (x**2).sum(), x, np.array([1.0, 0.0])), 6)
+    2.0
     """
     call = "directional_derivative"
     check_float64(call, "x", x)

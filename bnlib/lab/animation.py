@@ -105,6 +105,14 @@ def animate(
     ValueError
         If there are fewer than two frames, no `alt`, a number is below 1, or the player has more
         than a megabyte.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> fig, ax = plt.subplots()
+    >>> player = animate(fig, lambda k: ax.set_title(k), ["one", "two"], "A number counts.")
+    >>> player.data.count("data:image/png")
+    2
     """
     from IPython import display
 

@@ -57,7 +57,13 @@ PICTURES = {"drawn": "drawn digits", "mnist": "real digits"}
 
 
 class ClaimError(AssertionError):
-    """A measurement is not what the list of claims says; the message shows both."""
+    """A measurement is not what the list of claims says; the message shows both.
+
+    Examples
+    --------
+    >>> issubclass(ClaimError, AssertionError)
+    True
+    """
 
 
 class Claim(NamedTuple):
@@ -85,6 +91,14 @@ class Claim(NamedTuple):
     digits : bool or list of str
         Whether it is about pictures of digits, and confirmed on real ones too; where only some
         parts are, their names.
+
+    Examples
+    --------
+    >>> claim = read_claims()["place-gaussian"]
+    >>> claim.measure[:45]
+    'Mean distance from the normal quantiles after'
+    >>> claim.true_from, claim.true_to, sorted(claim.stated)
+    (1.0, inf, ['ReLU', 'deep ReLU', 'sigmoid', 'tanh'])
     """
 
     id: str
@@ -111,6 +125,14 @@ class Part(NamedTuple):
         Their number.
     verdict : str
         One of `SETTINGS`.
+
+    Examples
+    --------
+    >>> claim = read_claims()["place-gaussian"]
+    >>> result = judge(claim, {part: np.linspace(0.5, 5, 12) for part in claim.stated})
+    >>> part = result.parts["tanh"]
+    >>> part.seeds, part.verdict
+    (12, 'supported')
     """
 
     median: float
@@ -129,6 +151,13 @@ class Result(NamedTuple):
         The claim.
     parts : dict of str to Part
         For each part of the measurement.
+
+    Examples
+    --------
+    >>> claim = read_claims()["place-gaussian"]
+    >>> result = judge(claim, {part: np.linspace(0.5, 5, 12) for part in claim.stated})
+    >>> result.id, sorted(result.parts)
+    ('place-gaussian', ['ReLU', 'deep ReLU', 'sigmoid', 'tanh'])
     """
 
     id: str
@@ -147,6 +176,12 @@ def read_claims() -> dict[str, Claim]:
     ------
     ValueError
         If an entry is not complete, or an id is taken twice.
+
+    Examples
+    --------
+    >>> claim = read_claims()["place-gaussian"]
+    >>> claim.chapter, claim.source
+    ('3-evidence/placement', 'ioffe2015')
     """
     claims: dict[str, Claim] = {}
     for path in sorted(LIST.rglob("*.toml")):
@@ -253,6 +288,14 @@ def judge(claim: Claim, measured: Mapping[str, Any]) -> Result:
     ValueError
         If the parts are not those of the list, there are fewer than five seeds, or a value is
         NaN.
+
+    Examples
+    --------
+    >>> claim = read_claims()["place-gaussian"]
+    >>> values = {part: np.linspace(3, 5, 12) for part in claim.stated}
+    >>> result = judge(claim, values)
+    >>> result.parts["ReLU"].verdict, result.parts["ReLU"].median
+    ('supported', 4.0)
     """
     check_kind("judge", "claim", claim, Claim)
     check_kind("judge", "measured", measured, Mapping)
@@ -299,6 +342,12 @@ def overall(results: Iterable[Result]) -> str:
     str
         "supported" if that is every part of every result, "not found" if none is, else "supported
         in part".
+
+    Examples
+    --------
+    >>> claim = read_claims()["place-gaussian"]
+    >>> overall([judge(claim, {part: np.linspace(3, 5, 12) for part in claim.stated})])
+    'supported'
     """
     results = list(results)
     for result in results:
@@ -321,6 +370,12 @@ def fingerprint(claim: Claim) -> str:
     -------
     str
         Of sentence, measure, range, parts, steps and kind.
+
+    Examples
+    --------
+    >>> claim = read_claims()["place-gaussian"]
+    >>> fingerprint(claim) == fingerprint(claim._replace(sentence="Another."))
+    False
     """
     check_kind("fingerprint", "claim", claim, Claim)
     meaning = (
@@ -355,6 +410,13 @@ def confirmed(claim: Claim, how: str = "drawn") -> Result | None:
     ------
     TypeError, ValueError
         If `claim` is no claim, or `how` none of the three.
+
+    Examples
+    --------
+    >>> claim = read_claims()["place-gaussian"]
+    >>> result = confirmed(claim, "drawn")
+    >>> result is None or result.id == claim.id
+    True
     """
     check_kind("confirmed", "claim", claim, Claim)
     if how not in (*PICTURES, "longer"):
@@ -391,6 +453,13 @@ def check(id_: str, measured: Any) -> None:
         If the claim is not listed, or a median has left its interval.
     TypeError, ValueError
         As `judge`.
+
+    Examples
+    --------
+    >>> check("no-such-claim", [1.0])  # doctest: +IGNORE_EXCEPTION_DETAIL
+    Traceback (most recent call last):
+        ...
+    bnlib.lab.claims.ClaimError: check: no-such-claim is not listed
     """
     check_kind("check", "id_", id_, str)
     from IPython import display
@@ -427,6 +496,13 @@ def box(claim: Claim, result: Result) -> dict[str, str]:
     -------
     dict of str to str
         The box for the page, the same for JupyterLab, and a line for a terminal.
+
+    Examples
+    --------
+    >>> claim = read_claims()["place-gaussian"]
+    >>> result = judge(claim, {part: np.linspace(3, 5, 12) for part in claim.stated})
+    >>> sorted(box(claim, result))
+    ['text/html', 'text/markdown', 'text/plain']
     """
     return {
         "text/markdown": markdown(claim, result),
@@ -488,6 +564,13 @@ def markdown(claim: Claim, result: Result) -> str:
     ------
     TypeError, ValueError
         If one is of another kind, or their parts differ.
+
+    Examples
+    --------
+    >>> claim = read_claims()["place-gaussian"]
+    >>> result = judge(claim, {part: np.linspace(3, 5, 12) for part in claim.stated})
+    >>> print(markdown(claim, result).splitlines()[0])
+    :::{admonition} Claim ● supported
     """
     _check_pair("markdown", claim, result)
     head, *rows = _table(claim, result)
@@ -540,6 +623,14 @@ def ledger(
     ------
     TypeError, ValueError
         If one of them is no dict, or a claim has no result that fits.
+
+    Examples
+    --------
+    >>> claims = {"place-gaussian": read_claims()["place-gaussian"]}
+    >>> claim = claims["place-gaussian"]
+    >>> result = judge(claim, {part: np.linspace(3, 5, 12) for part in claim.stated})
+    >>> "place" in ledger(claims, {claim.id: (claim.chapter, result)})
+    True
     """
     check_kind("ledger", "claims", claims, Mapping)
     check_kind("ledger", "results", results, Mapping)
@@ -642,6 +733,12 @@ def restored(stored: Mapping[str, Any]) -> Result:
     -------
     Result
         The same.
+
+    Examples
+    --------
+    >>> result = restored({"id": "gain", "parts": {"all": [2.0, 1.5, 2.5, 12, "supported"]}})
+    >>> result.parts["all"].median
+    2.0
     """
     check_kind("restored", "stored", stored, Mapping)
     parts = {name: Part(*part) for name, part in stored["parts"].items()}

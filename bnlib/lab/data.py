@@ -45,6 +45,12 @@ class Data(NamedTuple):
         The class names.
     source : str
         Where the data come from, for captions and logs.
+
+    Examples
+    --------
+    >>> data = small_digits()
+    >>> data.x_train.shape, data.classes[:3]
+    ((1137, 1, 8, 8), ('0', '1', '2'))
     """
 
     x_train: Array

@@ -60,6 +60,12 @@ class LaneLinear(Layer):
     TypeError, ValueError
         If a layer is not a `Linear`, or they differ in shape, dtype or in having a bias; in a call,
         for an input of another shape or dtype.
+
+    Examples
+    --------
+    >>> lanes = LaneLinear([Linear(3, 2), Linear(3, 2)])
+    >>> lanes(np.ones((5, 3), np.float32)).shape
+    (5, 4)
     """
 
     _may_skip = True
@@ -239,6 +245,12 @@ class LaneDropout(Layer):
     TypeError, ValueError
         If a layer is not a `Dropout`, or there is none; in a call, for an input that does not have
         K equal parts.
+
+    Examples
+    --------
+    >>> lanes = LaneDropout([Dropout(0.0), Dropout(1.0)])
+    >>> lanes(np.ones((1, 4)))
+    array([[1., 1., 0., 0.]])
     """
 
     def __init__(self, layers: Sequence[Dropout]):
@@ -370,6 +382,12 @@ def stack(nets: Sequence[Sequential]) -> Sequential:
     TypeError, ValueError
         If a layer cannot be stacked, or the networks differ in more than their arrays' values and
         the probabilities of their dropout.
+
+    Examples
+    --------
+    >>> nets = [Sequential(Linear(3, 2), BatchNorm1d(2), ReLU()) for _ in range(4)]
+    >>> stack(nets)(np.ones((5, 3), np.float32)).shape
+    (5, 8)
     """
     return stacked("stack", nets)
 
@@ -447,6 +465,12 @@ def for_lanes(net: Sequential, x: Array, lanes: int) -> Array:
     ------
     TypeError, ValueError
         If an argument is not what it should be.
+
+    Examples
+    --------
+    >>> net = stack([Sequential(BatchNorm1d(3)), Sequential(BatchNorm1d(3))])
+    >>> for_lanes(net, np.ones((5, 3), np.float32), 2).shape
+    (5, 6)
     """
     check_kind("for_lanes", "net", net, Sequential)
     check_array("for_lanes", "x", x)
@@ -481,6 +505,12 @@ def lane_losses(logits: Array, target: Array) -> tuple[Array, Array]:
     Notes
     -----
     The formula is that of `bnlib.functional.cross_entropy_forward`, and keeps the same digits.
+
+    Examples
+    --------
+    >>> losses, dlogits = lane_losses(np.zeros((5, 2, 3)), np.zeros((5, 2), int))
+    >>> losses.round(4)
+    array([1.0986, 1.0986])
     """
     check_floats("lane_losses", "logits", logits)
     if logits.ndim != 3 or logits.size == 0:
@@ -545,6 +575,12 @@ def lane_accuracy(
     TypeError, ValueError
         If there is no sample, not one label for each, a label is no class of the network, or an
         argument is not what it should be.
+
+    Examples
+    --------
+    >>> net = stack([Sequential(ReLU()), Sequential(ReLU())])
+    >>> lane_accuracy(net, np.eye(3), np.array([0, 1, 1]), 2).round(3)
+    array([0.667, 0.667])
     """
     check_kind("lane_accuracy", "net", net, Sequential)
     lanes = check_int("lane_accuracy", "lanes", lanes)

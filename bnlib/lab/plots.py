@@ -93,6 +93,13 @@ def color_of(label: str | None, color: str | None = None) -> str | None:
     ------
     ValueError
         If `color` is neither.
+
+    Examples
+    --------
+    >>> color_of("batch") == COLORS["batch"], color_of("Adam", "layer") == COLORS["layer"]
+    (True, True)
+    >>> color_of("Adam") is None  # the next of the cycle
+    True
     """
     if color is not None and color not in COLORS and not is_color_like(color):
         raise ValueError(

@@ -58,6 +58,15 @@ class Trace(NamedTuple):
         a sweep the lanes are the first axis.
     loss : float, or ndarray of shape (lanes,)
         Cross-entropy, mean over the batch.
+
+    Examples
+    --------
+    >>> from bnlib import Linear, ReLU, Sequential
+    >>> rng = np.random.default_rng(0)
+    >>> net = Sequential(Linear(4, 8, rng=rng), ReLU(), Linear(8, 3, rng=rng))
+    >>> seen = trace(net, np.ones((5, 4), np.float32), np.zeros(5, int))
+    >>> [y.shape for y in seen.after("ReLU")]
+    [(5, 8)]
     """
 
     names: list[str]
@@ -197,6 +206,11 @@ def percentiles(a: Array, percent: Sequence[float] = (15, 50, 85)) -> Array:
     ------
     TypeError, ValueError
         If `a` is no floating array of one of the shapes above, or a percentage is out of range.
+
+    Examples
+    --------
+    >>> percentiles(np.arange(101.0)[:, None])
+    array([15., 50., 85.])
     """
     wanted = [
         check_number("percentiles", "each of percent", number, low=0, high=100)
@@ -223,6 +237,11 @@ def rms(a: Array) -> Any:
     ------
     TypeError, ValueError
         If `a` is no floating array of one of the shapes above.
+
+    Examples
+    --------
+    >>> float(rms(np.array([[3.0, -3.0], [3.0, 3.0]])))
+    3.0
     """
     square = np.square(_units_last("rms", a), dtype=np.float64)
     return np.sqrt(np.mean(square, axis=(0, -1)))
@@ -251,6 +270,11 @@ def saturated(
     ------
     TypeError, ValueError
         If `a` is no floating array of one of the shapes above, or a number is out of range.
+
+    Examples
+    --------
+    >>> float(saturated(np.array([[0.99, 0.5], [0.999, 0.98]])))
+    0.75
     """
     low, high = check_limits("saturated", "(low, high)", (low, high))
     tail = check_number("saturated", "tail", tail, low=0, high=0.5)
@@ -275,6 +299,11 @@ def dead(a: Array) -> Any:
     ------
     TypeError, ValueError
         If `a` is no floating array of one of the shapes above.
+
+    Examples
+    --------
+    >>> float(dead(np.array([[0.0, 1.0], [0.0, 0.0]])))
+    0.5
     """
     return np.mean(~(_units_last("dead", a) > 0).any(0), axis=-1)
 
@@ -298,6 +327,15 @@ def update_ratios(seen: Trace, lr: Any) -> dict[str, Any]:
     ------
     TypeError, ValueError
         If `seen` is no trace, or a rate is no number from 0 on, or there is not one for each lane.
+
+    Examples
+    --------
+    >>> from bnlib import Linear, ReLU, Sequential
+    >>> rng = np.random.default_rng(0)
+    >>> net = Sequential(Linear(4, 8, rng=rng), ReLU(), Linear(8, 3, rng=rng))
+    >>> seen = trace(net, np.ones((5, 4), np.float32), np.zeros(5, int))
+    >>> {name: round(float(ratio), 4) for name, ratio in update_ratios(seen, 0.1).items()}
+    {'0.weight': 0.0425, '2.weight': 0.1948}
     """
     check_kind("update_ratios", "seen", seen, Trace)
     lanes = np.shape(seen.loss)
@@ -339,6 +377,13 @@ def drift(bands: Any, *, relative: bool = False) -> Any:
     ------
     TypeError, ValueError
         If `bands` has another shape or holds no numbers, or `relative` is neither True nor False.
+
+    Examples
+    --------
+    >>> float(drift([[-1, 0, 1], [2, 3, 4], [1, 2, 3]]))
+    3.0
+    >>> float(drift([[-1, 0, 1], [2, 3, 4], [1, 2, 3]], relative=True))
+    1.5
     """
     check_bool("drift", "relative", relative)
     shape = "(evaluations, 3, ...)"

@@ -110,6 +110,12 @@ def glyphs(font: str) -> Array:
     ------
     ValueError
         If there is no such font.
+
+    Examples
+    --------
+    >>> ink = glyphs("DejaVuSans")
+    >>> ink.shape, bool(ink.max() > 0.99)
+    ((10, 56, 56), True)
     """
     check_fonts("glyphs", (font,))
     import matplotlib
@@ -224,6 +230,11 @@ def smooth_field(n: int, rng: np.random.Generator, spacing: int = 5) -> Array:
     ------
     TypeError, ValueError
         If a number is no integer or too small, or `rng` is not a Generator.
+
+    Examples
+    --------
+    >>> smooth_field(2, np.random.default_rng(0)).shape
+    (2, 2, 28, 28)
     """
     n = check_int("smooth_field", "n", n, low=0)
     spacing = check_int("smooth_field", "spacing", spacing)
@@ -308,6 +319,11 @@ def outline(name: str, u: Array, v: Array) -> Array:
     ------
     TypeError, ValueError
         If there is no such shape, or coordinates are no floating arrays of one shape.
+
+    Examples
+    --------
+    >>> outline(SHAPES[0], np.array([0.0, 3.0]), np.array([0.0, 0.0])) > 0  # the middle is inside
+    array([False,  True])
     """
     check_floats("outline", "u", u)
     check_floats("outline", "v", v)

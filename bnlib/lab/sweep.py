@@ -78,6 +78,17 @@ def sweep(
     ------
     TypeError, ValueError
         If an argument does not fit; nothing is trained then.
+
+    Examples
+    --------
+    >>> from bnlib import Linear, Sequential
+    >>> from bnlib.lab import data as sets
+    >>> data = sets.small_digits().flat()
+    >>> rngs = [np.random.default_rng(seed) for seed in range(2)]
+    >>> nets = [Sequential(Linear(64, 10, rng=rng)) for rng in rngs]
+    >>> net, history = sweep(nets, data, [0.01, 0.5], rngs, steps=50, batch_size=50)
+    >>> history.val_accuracy.shape, bool(np.diff(history.val_accuracy[-1])[0] > 0)
+    ((2, 2), True)
     """
     nets, rngs = check_items("sweep", "nets", nets), check_items("sweep", "rngs", rngs)
     lrs = check_rates("sweep", "lrs", lrs, "lr")
@@ -172,6 +183,17 @@ def sweep_rates(
     ------
     TypeError, ValueError
         If an argument does not fit; nothing is trained then.
+
+    Examples
+    --------
+    >>> from bnlib import Linear, Sequential
+    >>> from bnlib.lab import data as sets
+    >>> data = sets.small_digits().flat()
+    >>> def build(rng):
+    ...     return Sequential(Linear(64, 10, rng=rng))
+    >>> net, history = sweep_rates(build, data, [0.01, 0.5], [0, 1, 2], steps=50, batch_size=50)
+    >>> history.val_accuracy[-1].shape  # rates, seeds
+    (2, 3)
     """
     check_function("sweep_rates", "build", build)
     rates = check_rates("sweep_rates", "rates", rates, "rate")
@@ -213,6 +235,11 @@ def best_rate(rates: Sequence[float], scores: Any) -> int:
         If the rates do not rise, or there are not as many rows of scores. If the best is the first
         or the last: a better one may lie outside. With real MNIST (``BNLIB_MNIST``), for which the
         book's grids were not made, a line is printed instead.
+
+    Examples
+    --------
+    >>> best_rate([0.01, 0.1, 1.0], [[0.5, 0.6], [0.9, 0.8], [0.1, 0.2]])
+    1
     """
     rates = check_rates("best_rate", "rates", rates, "rate")
     if any(a >= b for a, b in pairwise(rates)):

@@ -41,6 +41,13 @@ class History(NamedTuple):
         Accuracy in evaluation mode, and time spent on training (not on evaluations) until then.
     probes : list
         What the argument `probe` of `fit` returned at each evaluation.
+
+    Examples
+    --------
+    >>> none = np.zeros(0)
+    >>> history = History(none, none, np.array([0, 10]), np.array([0.1, 0.6]), none, [])
+    >>> float(history.val_accuracy[-1])
+    0.6
     """
 
     loss: Array
@@ -72,6 +79,16 @@ def evaluating(net: Module) -> Iterator[Module]:
     ------
     TypeError
         If `net` is no module.
+
+    Examples
+    --------
+    >>> from bnlib import BatchNorm1d
+    >>> net = BatchNorm1d(3)
+    >>> with evaluating(net):
+    ...     net.training
+    False
+    >>> net.training
+    True
     """
     check_kind("evaluating", "net", net, Module)
     modes = [(module, module.training) for module in net.modules()]
@@ -108,6 +125,12 @@ def accuracy(net: Module, x: Array, y: Array, *, batch_size: int = 64) -> float:
     TypeError, ValueError
         If there is no sample, not one label for each, a label is no class of the network, or an
         argument is not what it should be.
+
+    Examples
+    --------
+    >>> from bnlib import ReLU
+    >>> accuracy(ReLU(), np.eye(3), np.array([0, 1, 1]))
+    0.6666666666666666
     """
     check_kind("accuracy", "net", net, Module)
     check_array("accuracy", "x", x)
@@ -153,6 +176,13 @@ def progress(steps: int) -> Iterator[int]:
     ------
     TypeError, ValueError
         If `steps` is no integer, or negative.
+
+    Examples
+    --------
+    >>> for step in progress(2):
+    ...     print(step)
+    1
+    2
     """
     steps = check_int("progress", "steps", steps, low=0)
     watched = bool(os.environ.get("BNLIB_PROGRESS"))
@@ -235,6 +265,19 @@ def fit(
     ------
     TypeError, ValueError
         If an argument does not fit; nothing is trained then.
+
+    Examples
+    --------
+    >>> from bnlib import Linear, Sequential
+    >>> from bnlib.lab import data as sets
+    >>> data = sets.small_digits().flat()
+    >>> from bnlib.optim import SGD
+    >>> rng = np.random.default_rng(0)
+    >>> net = Sequential(Linear(64, 10, rng=rng))
+    >>> sgd = SGD(net.parameters(), lr=0.5)
+    >>> history = fit(net, data, sgd, steps=100, batch_size=50, rng=rng)
+    >>> history.steps, bool(history.val_accuracy[-1] > 0.9)
+    (array([  0, 100]), True)
     """
     check_kind("fit", "net", net, Module)
     check_kind("fit", "optimizer", optimizer, Optimizer)
@@ -299,6 +342,13 @@ def steps_to(history: History, level: float) -> Array:
     ------
     TypeError, ValueError
         If `history` is no history, its columns do not fit each other, or `level` is no number.
+
+    Examples
+    --------
+    >>> none = np.zeros(0)
+    >>> history = History(none, none, np.array([0, 10, 20]), np.array([0.1, 0.6, 0.9]), none, [])
+    >>> steps_to(history, 0.5)
+    array(10.)
     """
     check_kind("steps_to", "history", history, History)
     check_number("steps_to", "level", level)

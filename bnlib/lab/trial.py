@@ -23,6 +23,11 @@ def record() -> str | None:
     -------
     str or None
         None while exploring.
+
+    Examples
+    --------
+    >>> record() is None
+    True
     """
     return os.environ.get("BNLIB_CONFIRM") or None
 
@@ -67,6 +72,11 @@ def data_seed() -> int:
     -------
     int
         0 while exploring; a confirmation has pictures of its own.
+
+    Examples
+    --------
+    >>> data_seed()
+    0
     """
     return 0 if record() is None else 1
 
