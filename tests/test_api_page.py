@@ -1,10 +1,13 @@
 """The API page: each public name is on it, and its index by PyTorch's names is right."""
 
 import ast
+import doctest
 import importlib
 import pkgutil
 import re
+import sys
 from pathlib import Path
+from types import FunctionType, SimpleNamespace
 
 import nbformat
 import pytest
@@ -12,6 +15,12 @@ import torch
 import torch.nn.utils.fusion
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+
+import chapters  # noqa: E402
+from check_docstrings import public_names  # noqa: E402
+
+OWN = (type, FunctionType)
 PAGE = (ROOT / "book" / "appendix" / "api.md").read_text(encoding="utf-8")
 MODULES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -74,3 +83,63 @@ def test_each_class_of_bnlib_that_pytorch_has_is_in_the_index():
     public = {name for name in dir(bnlib) if not name.startswith("_")}
     shared = {name for name in public if hasattr(torch.nn, name) and name[0].isupper()}
     assert shared <= listed
+
+
+# What a caller gets and hands on, the loops behind the functions, and what reads files.
+NEEDS_NO_EXAMPLE = {
+    "bnlib.compiled.backward",
+    "bnlib.compiled.forward",
+    "bnlib.lab.claims.stored_results",
+    "bnlib.lab.data.mnist",
+    "bnlib.lab.idx.read_mnist",
+}
+ON_THE_PAGE = [
+    name
+    for name in sorted({*public_names()})
+    if name.split(".")[-2].islower()  # no method
+]
+
+
+def test_all_that_the_page_shows_is_asked():
+    assert len(ON_THE_PAGE) > 150
+    assert {*ON_THE_PAGE} > NEEDS_NO_EXAMPLE
+
+
+@pytest.mark.parametrize("name", ON_THE_PAGE)
+def test_each_public_name_has_a_runnable_example(name):
+    needs_none = name in NEEDS_NO_EXAMPLE or name.endswith("Cache")
+    examples = doctest.DocTestParser().get_examples(
+        pkgutil.resolve_name(name).__doc__ or ""
+    )
+    assert needs_none or any(
+        doctest.SKIP not in example.options for example in examples
+    )
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in ON_THE_PAGE if not name.startswith("bnlib.lab.")]
+)
+def test_each_public_name_leads_to_the_chapter_that_builds_it(name, links):
+    thing = pkgutil.resolve_name(name)
+    lines = (thing.__doc__ or "").splitlines()
+    links(None, "function", name, thing, None, lines)
+    found = re.findall(r":doc:`[^`]*?<?/([\w/-]+)>?`", "\n".join(lines))
+    assert found
+    home = f"{thing.__module__.removeprefix('bnlib.')}.{thing.__qualname__}"
+    assert chapters.built()[home] in found
+    assert all((ROOT / f"{page}.ipynb").exists() for page in found)
+
+
+@pytest.fixture(scope="module")
+def links():
+    """Return what the extension does with a docstring."""
+    connected = []
+    chapters.setup(
+        SimpleNamespace(connect=lambda event, function, **_: connected.append(function))
+    )
+    return connected[0]
+
+
+def test_a_chapter_that_is_not_there_is_an_error():
+    with pytest.raises(ValueError, match="not enough values"):
+        chapters.linked('Derived in the chapter "Backwards".')

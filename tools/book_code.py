@@ -24,6 +24,8 @@ import nbformat
 ROOT = Path(__file__).parent.parent
 PREFIX = "bnlib:"
 COMMENT = re.compile(r"  #[^#\"']*$")
+# A class that is nothing but its docstring shows that, without the example.
+EXAMPLE = re.compile(r'\n\n +Examples\n +-+\n(?:(?!""").)*(?=""")', re.DOTALL)
 FOR_TOOLS = re.compile(r"\s*# (noqa|type: ignore)\b.*")  # comments that no reader needs
 
 
@@ -32,6 +34,7 @@ def plain(source: str) -> str:
 
     The fields of a named tuple keep theirs, which make them fields.
     """
+    source = EXAMPLE.sub("", source)
     source = "\n".join(FOR_TOOLS.sub("", line) for line in source.splitlines())
     lines = source.splitlines()
     edits: list[tuple[int, int, str | None]] = []  # first line, end, new text
