@@ -32,7 +32,7 @@ book: $(BOOK)  ## Build the book, and say where it is
 	@echo "The book: _build/html/index.html"
 
 test: $(READY)  ## Run every test: units, doctests, and the book's notebooks
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --durations=8 --durations-min=5
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --cov --durations=8 --durations-min=5
 
 lab: $(READY)  ## Open the notebooks in JupyterLab, as copies in _lab to play with
 	@$(BIN)/python tools/reader.py _lab
