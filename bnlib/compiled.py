@@ -67,6 +67,9 @@ def loop(arguments):
 
 
 inner = njit(forceinline=True, **OPTIONS)
+# Where nothing is summed, the order stays as it is written: arrays that lie close together take
+# another road through the compiler, and it must give the same bits.
+ordered = njit(forceinline=True, **OPTIONS | {"fastmath": {"contract"}})
 
 
 def at(value, j):
@@ -140,7 +143,7 @@ def add_sums(x, n, a, b, pivot, one, two):
         two[j] += d * d
 
 
-@inner
+@ordered
 def affine(x, n, a, b, high, scale, shift, y):
     """Write ``(x − high) · scale + shift``."""
     row, out = x[n, a:b], y[n, a:b]
@@ -169,7 +172,7 @@ def add_products(dy, x, n, a, b, mean, one, along):
         along[j] += g[j] * (row[j] - mean[j])
 
 
-@inner
+@ordered
 def project(dy, x, n, a, b, weight, high, low, invstd, one, along, dx):
     """Write what is left of weight · dy without its parts along 1 and x_hat, times invstd."""
     g, row, out = dy[n, a:b], x[n, a:b], dx[n, a:b]
@@ -284,7 +287,7 @@ def channels_backward(
 # such a group; each channel has a run of S numbers in it.
 
 
-@inner
+@ordered
 def weighted(x, r, high, low, invstd, weight, bias, c, y):
     """Write ``weight · x_hat + bias`` for a row, whose first channel is c."""
     row, out = x[r], y[r]

@@ -1,5 +1,6 @@
 """The compiled loops give what the readable version gives, for every number of threads."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -469,3 +470,47 @@ def test_compiled_code_is_kept_on_disk(tmp_path):
     )
     assert (first[1], second[1]) == ("0", "1")
     assert first[0] == second[0]
+
+
+# N, G, K, S, and whether samples share a mean: rows of one channel each, short and long runs.
+PLACES = [
+    ((2, 1, 18, 1), False),
+    ((3, 2, 9, 1), False),
+    ((2, 1, 3, 20), False),
+    ((6, 5, 1, 9), True),
+    ((2, 3, 1, 300), True),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("view", "across"), PLACES)
+def test_where_arrays_lie_changes_no_bit(view, across, dtype):
+    """Arrays less than a vector apart: there the compiler takes another road."""
+    N, G, K, S = view
+    rng = np.random.default_rng(0)
+    sizes = {
+        "x": (N, G * K * S),
+        "dy": (N, G * K * S),
+        "w": G * K,
+        "out": (N, G * K * S),
+    }
+    arrays = {name: rng.standard_normal(n).astype(dtype) for name, n in sizes.items()}
+    found = set()
+    for order, gap in itertools.product(itertools.permutations(arrays), (0, 16, 64)):
+        memory = np.zeros(sum(a.nbytes + gap for a in arrays.values()), np.uint8)
+        placed, at = {}, 0
+        for name in order:
+            a = arrays[name]
+            placed[name] = memory[at : at + a.nbytes].view(dtype).reshape(a.shape)
+            placed[name][...] = a
+            at += a.nbytes + gap
+        x, dy, w, out = (placed[name] for name in sizes)
+        y, mean, _, invstd = compiled.forward(
+            x, view, across, w, w, 1e-5, True, None, out, 1
+        )
+        bits = [y.tobytes(), mean.tobytes()]
+        gradients = compiled.backward(
+            dy, x, view, across, w, True, mean, invstd, out, 1
+        )
+        found.add(tuple(bits + [a.tobytes() for a in gradients]))
+    assert len(found) == 1
