@@ -336,7 +336,7 @@ class BatchNorm1d(_BatchNorm):
 class BatchNorm2d(_BatchNorm):
     """Batch normalization of images, (N, C, H, W): each channel over batch and space.
 
-    Parameters, attributes and errors are those of `BatchNorm1d`. Derived in the chapter
+    Attributes and errors are those of `BatchNorm1d`. Derived in the chapter
     "Convolution"; Ioffe & Szegedy (2015), section 3.2.
 
     Parameters
@@ -369,7 +369,7 @@ class BatchNorm2d(_BatchNorm):
 class BatchNorm3d(_BatchNorm):
     """Batch normalization of volumes or videos, (N, C, D, H, W).
 
-    Parameters, attributes and errors are those of `BatchNorm1d`.
+    Attributes and errors are those of `BatchNorm1d`.
 
     Parameters
     ----------
@@ -851,7 +851,7 @@ class InstanceNorm1d(_InstanceNorm):
 class InstanceNorm2d(_InstanceNorm):
     """Instance normalization of images, (N, C, H, W).
 
-    Parameters, attributes and errors are those of `InstanceNorm1d`.
+    Attributes and errors are those of `InstanceNorm1d`.
 
     Parameters
     ----------
@@ -884,7 +884,7 @@ class InstanceNorm2d(_InstanceNorm):
 class InstanceNorm3d(_InstanceNorm):
     """Instance normalization of volumes or videos, (N, C, D, H, W).
 
-    Parameters, attributes and errors are those of `InstanceNorm1d`.
+    Attributes and errors are those of `InstanceNorm1d`.
 
     Parameters
     ----------

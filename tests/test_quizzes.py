@@ -168,6 +168,11 @@ def test_each_chapter_asks_before_it_tells(page):
     assert len({question.kind for question in questions}) >= 2
 
 
+def test_no_page_asks_without_waiting_for_the_answer():
+    for page in PAGES:
+        assert "**Predict before you read on" not in source(page), page
+
+
 @pytest.mark.parametrize("part", FINISHED)
 def test_each_part_has_a_longer_quiz_and_a_curve_to_draw(part):
     assert 10 <= len(QUIZZES[f"{part}/part"].questions) <= 12
