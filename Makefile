@@ -68,13 +68,13 @@ check: $(READY)  ## Build the book from nothing, and look at it in a browser and
 	$(BIN)/jupyter-book build . -W -n --keep-going --quiet
 	$(BIN)/python tools/reader.py $(SOURCES)
 	@$(MAKE) --no-print-directory --keep-going --jobs $(LOOKS:%=look-%)
+	$(BIN)/python tools/check_lab.py
 
-# They wait for a browser most of the time: all at once.
-LOOKS := pages browser quizzes lab
+# They wait for a browser most of the time: all at once. JupyterLab comes alone: where it is slow it
+# asks whether to go on.
+LOOKS := pages browser quizzes
 look-%:
 	$(BIN)/python tools/check_$*.py _build/html
-look-lab:
-	$(BIN)/python tools/check_lab.py
 
 mutants: $(READY)  ## Change bnlib's operators one by one, and see a test fail for each
 	$(BIN)/python tools/mutants.py -j $(JOBS)
