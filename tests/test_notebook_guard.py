@@ -13,11 +13,17 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import jupytext
 import nbformat
 import pytest
+from jupytext.combine import combine_inputs_with_outputs
 from PIL import Image, ImageDraw
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+
+from notebook import canonical, read  # noqa: E402
+
 ALT = {"mystnb": {"image": {"alt": "A line."}}}
 
 DRAW = """
@@ -227,7 +233,7 @@ EPS = (
     "import numpy as np\nfrom bnlib.functional import batch_norm",
     "print(batch_norm(np.array([[0.0], [0.1]]), None, None, training=True).round(4))",
 )
-BAD = ("1 / 0", "import sys; print('!', file=sys.stderr)")
+BAD = (["1 / 0"], ["import sys; print('!', file=sys.stderr)"], [])
 
 
 @pytest.fixture(scope="module")
@@ -245,14 +251,15 @@ def folder(tmp_path_factory):
     )
     write(folder / "eps.ipynb", *EPS)
     bad = [folder / f"bad{number}.ipynb" for number in range(len(BAD))]
-    for path, source in zip(bad, BAD, strict=True):
-        write(path, source)
+    for path, sources in zip(bad, BAD, strict=True):
+        write(path, *sources)
     before = [path.read_bytes() for path in bad]
 
     done = run(ROOT, ROOT / "tools" / "refresh.py", *sorted(folder.glob("*.ipynb")))
 
-    # A notebook that fails or warns is reported and left alone.
-    assert "2 of 6 notebooks failed" in done.stderr
+    # A notebook that fails, warns or has no cells is reported and left alone.
+    assert "3 of 7 notebooks failed" in done.stderr
+    assert "has no cells" in done.stderr
     assert done.returncode != 0
     assert [path.read_bytes() for path in bad] == before
     for path in bad:
@@ -310,3 +317,36 @@ def test_a_wrong_eps_in_the_library_is_caught(folder, found, tmp_path):
     source.write_text(text)
     cells = outcomes(book, PYTHONPATH=str(patched))["eps"]
     assert "Cell outputs differ" in cells[1]
+
+
+def test_a_notebook_that_is_edited_as_text_comes_back_whole():
+    for path in (ROOT / "book").rglob("*.ipynb"):
+        if ".ipynb_checkpoints" not in path.parts:
+            stored = read(path)
+            text = jupytext.writes(stored, "md:myst")
+            edited = combine_inputs_with_outputs(
+                jupytext.reads(text, "md:myst"), stored
+            )
+            assert canonical(edited) == canonical(stored), path
+
+
+def test_the_commands_that_edit_a_notebook_as_text(tmp_path):
+    name = "book/2-build/forward.ipynb"
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    to_text, to_notebook = re.findall(r"^ *\.venv/bin/(jupytext .*)$", guide, re.M)
+    (tmp_path / name).parent.mkdir(parents=True)
+    shutil.copy(ROOT / name, tmp_path / name)
+    terminal = {"HOME": str(tmp_path), "LC_ALL": "C", "PYTHONUTF8": "0"}
+    old, new = "1,024 samples", "1,025 samples"
+    for command in (to_text, to_notebook):
+        done = run(tmp_path, "-m", *command.split(), **terminal)
+        assert done.returncode == 0, done.stderr
+        text = tmp_path / "forward.md"
+        source = text.read_text(encoding="utf-8")
+        text.write_text(source.replace(old, new), encoding="utf-8")
+    assert new in source
+    stored, edited = canonical(read(ROOT / name)), canonical(read(tmp_path / name))
+    for before, after in zip(stored.cells, edited.cells, strict=True):
+        assert after.source == before.source.replace(old, new)
+        assert after.metadata == before.metadata
+        assert after.get("outputs") == before.get("outputs")

@@ -5,6 +5,7 @@
 
 Each notebook runs in its own folder, in a fresh kernel, on one thread. A cell that raises (without
 the tag ``raises-exception``) or writes to stderr stops the run, and its notebook stays as it was.
+``jupyter execute --inplace`` would store what is on stderr, the times and loose pieces of streams.
 """
 
 from __future__ import annotations
@@ -76,7 +77,11 @@ def main() -> None:
         start = time.perf_counter()
         try:
             refresh(path)
-        except (nbclient.exceptions.CellExecutionError, RuntimeError) as error:
+        except (
+            nbclient.exceptions.CellExecutionError,
+            RuntimeError,
+            ValueError,
+        ) as error:
             failed.append(path)
             print(f"{path}: FAILED\n{error}", file=sys.stderr)
         else:
