@@ -27,7 +27,7 @@ SICK = "1-why/sick-network"
 @exercise(
     "ex-sick-width",
     Value((2,), tolerance=0.0005),
-    reread=(SICK, "Why: one factor a layer"),
+    reread=(SICK, "Why: one factor per layer"),
     hints=(
         "for which n Var(w) does a layer with a ReLU multiply the spread by 1?",
         "the variance of the weights is 2/n. The standard deviation is its root.",
