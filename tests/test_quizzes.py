@@ -3,6 +3,7 @@
 import copy
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -29,6 +30,7 @@ QUESTIONS = [
 PLACED = re.compile(r"^```\{(quiz|predict)\} (\S+)\n```$", re.M)
 
 
+@cache
 def source(page):
     """Return the text of a page."""
     path = ROOT / f"{page}.ipynb"
@@ -120,6 +122,7 @@ def test_the_key_is_proven_and_each_wrong_answer_is_answered(question):
 def planted(question):
     """Return questions that are this one with a wrong key."""
     data = copy.deepcopy(question.data)
+    data.pop("given", None)  # it is in the question's own already
     if question.kind == "choice":
         options = data["option"]
         at = next(i for i, o in enumerate(options) if o.pop("right", False))
@@ -203,6 +206,17 @@ def test_a_prediction_says_where_the_answer_is_derived():
             assert re.search(r"\{(ref|eq|doc|numref)\}`", prediction.result), (
                 prediction.where
             )
+
+
+def test_what_is_evaluated_does_not_depend_on_what_was_before():
+    question = quizzes.Question({"kind": "number", "text": "?"}, "a = [1]", "x")
+    assert question.evaluate("a.append(2) or a") == [1, 2]
+    assert question.evaluate("a") == [1]
+    other = quizzes.Question({"kind": "number", "text": "?"}, "a = [3]", "y")
+    assert other.evaluate("a") == [3]
+    points, more = np.arange(3.0), np.arange(4.0)
+    assert np.array_equal(question.evaluate("x + a[0]", x=points), points + 1)
+    assert np.array_equal(question.evaluate("x + a[0]", x=more), more + 1)
 
 
 def test_no_number_is_typed_where_one_can_be_computed():

@@ -28,6 +28,7 @@ KINDS = {
 }
 COMMON = {"kind", "text", "given", "result"}
 LETTERS = "ABCDEFGH"
+VALUES: dict[tuple[str, str, bytes | None], Any] = {}  # of expressions, after a given
 
 
 class Curve(NamedTuple):
@@ -57,15 +58,22 @@ class Question:
             raise ValueError(f"{where}: kind must be one of {', '.join(KINDS)}")
         if unknown := data.keys() - KINDS[self.kind] - COMMON:
             raise ValueError(f"{where}: unknown: {', '.join(sorted(unknown))}")
-        self.given = f"{given}\n{data.get('given', '')}"
+        self.given = f"{given}\n{data.get('given', '')}".strip()
         self.text: str = data["text"].strip()
         self.mistakes: list[dict[str, str]] = data.get("mistake", [])
 
-    def evaluate(self, expression: str, **names: Any) -> Any:
-        """Return the value of an expression, after what is given."""
-        scope = {"np": np, "bnlib": bnlib, "F": functional}
-        exec(self.given, scope)
-        return eval(expression, scope | names)
+    def evaluate(self, expression: str, x: np.ndarray | None = None) -> Any:
+        """Return the value of an expression, after what is given; at the points `x` of a curve.
+
+        It never depends on what was evaluated before: each runs in names of its own. So it is
+        computed once, and kept.
+        """
+        key = self.given, expression, None if x is None else x.tobytes()
+        if key not in VALUES:
+            scope = {"np": np, "bnlib": bnlib, "F": functional}
+            exec(self.given, scope)
+            VALUES[key] = eval(expression, scope if x is None else scope | {"x": x})
+        return VALUES[key]
 
     def curve(self, expression: str) -> Curve:
         """Return a curve of a drawing."""
@@ -206,8 +214,9 @@ def names() -> list[str]:
 
 def prediction(name: str) -> tuple[Quiz, Question]:
     """Return the prediction of a name, and the file that holds it."""
-    for quiz in map(Quiz, names()):
-        if name in quiz.predictions:
+    for part in names():
+        if f"[predict.{name}]" in (FOLDER / f"{part}.toml").read_text(encoding="utf-8"):
+            quiz = Quiz(part)
             return quiz, quiz.predictions[name]
     raise ValueError(f"no file in {FOLDER.name} has [predict.{name}]")
 
