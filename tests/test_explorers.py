@@ -241,6 +241,11 @@ def test_the_pictures_are_those_of_the_scripts(browser):
     assert not old, "run tools/explorer_pictures.py"
 
 
+def test_the_picture_of_a_walk_shows_its_end():
+    drawing = (explorers.FOLDER / "backprop.svg").read_text("utf-8")
+    assert {">dx</text>", ">= dx</text>"} <= {*re.findall(r">[^<]*</text>", drawing)}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_small_and_needs_nothing(name):
     html = explorers.show(name).data

@@ -3,8 +3,9 @@
     python tools/explorer_pictures.py          # all
     python tools/explorer_pictures.py batch    # some
 
-Each explorer is opened in a browser, as it starts, and its drawing is written beside its script as
-an SVG file, in the colours of the light theme. A test holds the pictures to the scripts.
+Each explorer is opened in a browser, as it starts or as its `still` says, and its drawing is
+written beside its script as an SVG file, in the colours of the light theme. A test holds the
+pictures to the scripts.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from playwright.sync_api import Page, sync_playwright
 from bnlib.lab import explorers
 
 DRAWN = """() => {
-  const root = document.querySelector('.bnlib-explorer').shadowRoot;
+  const host = document.querySelector('.bnlib-explorer'), root = host.shadowRoot;
+  if (host.explorer.it.still) host.explorer.set(host.explorer.it.still);
   return [root.querySelector('svg').outerHTML, root.querySelector('.note').textContent];
 }"""
 STYLE = "text{font:13px system-ui,sans-serif;fill:#222}"
@@ -39,7 +41,7 @@ def page_of(name: str) -> str:
 
 
 def picture(page: Page, name: str) -> str:
-    """Return an explorer's drawing, as it starts, as an SVG file."""
+    """Return an explorer's drawing, as it stands still, as an SVG file."""
     page.set_content(page_of(name))
     page.wait_for_selector(".bnlib-explorer[data-live]", timeout=5000)
     page.wait_for_timeout(100)

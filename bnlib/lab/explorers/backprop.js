@@ -43,6 +43,7 @@ explore({
   alt: "The graph of batch normalization from x to y, with the values of a batch of four at each node and the gradients that have arrived there so far",
   height: (width) => (width < 560 ? 500 : 484),
   state: { x: [1, 3, 3, 9], dy: [1, 1, -2, 4], beta: 1, eps: 1e-5 },
+  still: { step: LAST }, // the picture where no script runs: the walk at its end
   controls: [
     { id: "step", label: "step", min: 0, max: LAST, step: 1, value: 0, play: 1500 },
     { id: "gamma", label: "γ", min: -6, max: 6, step: 1, value: 6 },
