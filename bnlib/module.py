@@ -170,6 +170,20 @@ class no_grad:  # noqa: N801 (PyTorch's name)
         return wrapped
 
 
+@contextlib.contextmanager
+def unguarded() -> Iterator[None]:
+    """Context in which calls keep nothing to go back to: where one raises, the network is lost.
+
+    For a loop that made its network itself and loses nothing with it; in small networks of many
+    layers, what a step would keep takes a sixth of its time.
+    """
+    guarded, _local.guarded = _local.guarded, True
+    try:
+        yield
+    finally:
+        _local.guarded = guarded
+
+
 class _Snapshot:
     """A module and those below it, and their state, to go back to."""
 

@@ -383,7 +383,7 @@ def _check_rate(call: str, name: str, rate: Any, params: Iterable[Parameter]) ->
         check_number(call, name, rate, low=0)
         return
     check_floats(call, name, rate)
-    if not ((rate >= 0) & (rate < np.inf)).all():
+    if rate.size and not (rate.min() >= 0 and rate.max() < np.inf):
         raise ValueError(f"{call}: expected a finite {name} >= 0, got {rate}")
     for parameter in params:
         shape = parameter.data.shape

@@ -483,3 +483,14 @@ def test_who_goes_on_after_an_error_in_a_backward_finds_no_half_of_a_gradient():
     net.backward(x)
     assert everything(linear) == before
     assert net[0].caught is not None
+
+
+def test_only_a_loop_that_owns_its_network_goes_without_a_way_back():
+    net, x = bnlib.Sequential(Busy()), f32(4, 3)
+    net[0].error = ValueError("stop")
+    with module.unguarded(), pytest.raises(ValueError, match="stop"):
+        net(x)
+    assert net[0].steps == 1  # what it had done stays
+    with pytest.raises(ValueError, match="stop"):
+        net(x)
+    assert net[0].steps == 1  # behind the context everything is guarded again
