@@ -2,6 +2,7 @@
 
 import copy
 import re
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -222,6 +223,16 @@ def test_what_is_evaluated_does_not_depend_on_what_was_before():
 def test_no_number_is_typed_where_one_can_be_computed():
     numbers = [q for q in QUESTIONS if q.kind == "number"]
     assert all("{answer}" in q.data["why"] for q in numbers)
+
+
+def test_what_is_given_needs_numpy_and_bnlib_alone():
+    """`make book` installs no more, and evaluates all of it."""
+    lines = {line.strip() for q in QUESTIONS for line in q.given.splitlines()}
+    imports = sorted(s for s in lines if re.match(r"import |from \S+ import ", s))
+    assert imports
+    absent = ["scipy", "matplotlib", "numba", "sklearn", "torch"]
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent}))"
+    subprocess.run([sys.executable, "-c", "\n".join([code, *imports])], check=True)
 
 
 def test_what_is_not_known_is_refused():
