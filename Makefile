@@ -72,7 +72,7 @@ check: $(READY)  ## Build the book from nothing, and look at it in a browser and
 
 # They wait for a browser most of the time: all at once. JupyterLab comes alone: where it is slow it
 # asks whether to go on.
-LOOKS := pages browser quizzes
+LOOKS := pages browser quizzes folds
 look-%:
 	$(BIN)/python tools/check_$*.py _build/html
 

@@ -46,6 +46,7 @@ THEIRS = {
 
 UNFOLD = """() => {
   document.querySelectorAll('details').forEach(e => e.open = true);
+  document.querySelector('.fold-all')?.click();
   document.querySelectorAll('.toggle-hidden').forEach(e => e.classList.remove('toggle-hidden'));
 }"""
 MATH = """async () => {
