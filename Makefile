@@ -19,7 +19,7 @@ unexport BNLIB_PROGRESS
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book test lab exercises solutions notebooks confirm bench lint check mutants clean
+.PHONY: help book test lab exercises solutions notebooks confirm bench lint check bare mutants clean
 
 help:  ## Say what there is
 	@echo "make TARGET, where TARGET is one of"
@@ -75,6 +75,9 @@ check: $(READY)  ## Build the book from nothing, and look at it in a browser and
 LOOKS := pages browser quizzes folds
 look-%:
 	$(BIN)/python tools/check_$*.py _build/html
+
+bare: $(BOOK)  ## Run all downloaded notebooks, or some, in a new environment with bnlib's wheel
+	$(BIN)/python tools/bare.py $(NB)
 
 mutants: $(READY)  ## Change bnlib's operators one by one, and see a test fail for each
 	$(BIN)/python tools/mutants.py -j $(JOBS)

@@ -6,7 +6,8 @@
 Reported are: a notebook that counts as changed once it is open, a solution or hidden code that
 stands open, a warning sign or MyST that was not understood, a figure without its caption, a formula
 that cannot be read, a question in the corner, a first cell that does not run, and an explorer
-without its picture, or that does not move once its cell has run.
+without its picture, or that does not move once its cell has run. In one of them "Run All Cells" has
+to end with the numbers that are stored.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import nbformat
 import reader
 from check_browser import FLAGS
 from playwright.sync_api import Error, Page, sync_playwright
+from refresh import prepare
 
 CHOSEN = [
     "2-build/forward.ipynb",
@@ -36,6 +38,7 @@ CHOSEN = [
     "3-evidence/placement.ipynb",
     "6-practice/folding.ipynb",
 ]
+RUN_ALL = "2-build/forward.ipynb"
 LOOK = """() => {
   const book = document.querySelector('.jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook');
   const texts = [...book.querySelectorAll('.jp-MarkdownCell')].map(e => e.innerText.trim());
@@ -99,7 +102,8 @@ def faults(page: Page, path: Path) -> list[str]:
         ".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=60_000
     )
     page.wait_for_function(
-        "n => document.querySelectorAll('.jp-MarkdownCell.jp-mod-rendered').length >= n",
+        "n => document.querySelectorAll('.jp-MarkdownCell .jp-MarkdownOutput > *:first-child')"
+        ".length >= n",
         arg=sum(cell.cell_type == "markdown" for cell in cells),
         timeout=60_000,
     )
@@ -166,6 +170,51 @@ def still(page: Page) -> list[str]:
     return [] if moved else ["an explorer does not move"]
 
 
+def numbers(page: Page, path: Path) -> list[str]:
+    """Run all cells of the notebook that is open, and return what differs from what is stored.
+
+    Its first cell has run before, so that its counts are in order again only at the end.
+    """
+    stored = fresh = read_code(path)
+    first = stored[0].execution_count
+    page.click(".lm-MenuBar-item:has-text('Run')")
+    page.click(".lm-Menu-item[data-command='runmenu:run-all']")
+    end = time.monotonic() + 120
+    while fresh[0].execution_count == first or not in_order(fresh):
+        if time.monotonic() > end:
+            return ["not all cells have run in two minutes"]
+        page.wait_for_timeout(1000)
+        page.keyboard.press("Control+s")
+        with contextlib.suppress(nbformat.reader.NotJSONError):  # just being written
+            fresh = read_code(path)
+    return [
+        f"{old.source!r} gives {texts(new)} instead of {texts(old)}"
+        for old, new in zip(stored, fresh, strict=True)
+        if texts(old) != texts(new)
+    ]
+
+
+def in_order(code: list[nbformat.NotebookNode]) -> bool:
+    """Whether all cells have run, one after the other."""
+    counts = [cell.execution_count for cell in code]
+    return None not in counts and counts == [*range(counts[0], counts[0] + len(counts))]
+
+
+def read_code(path: Path) -> list[nbformat.NotebookNode]:
+    """Return a notebook's cells of code."""
+    cells = nbformat.read(path, as_version=4).cells
+    return [cell for cell in cells if cell.cell_type == "code"]
+
+
+def texts(cell: nbformat.NotebookNode) -> list[str]:
+    """Return what a cell has printed and shown as text."""
+    found = []
+    for output in cell.outputs:
+        plain = output.get("data", {}).get("text/plain", "")
+        found.append(output.get("text", plain) or output.output_type)
+    return found
+
+
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -174,6 +223,7 @@ def main() -> None:
     args = parser.parse_args()
     browser_path = shutil.which("chromium") or shutil.which("chromium-browser")
     bad = 0
+    prepare()
     with tempfile.TemporaryDirectory() as folder, serving(folder) as address:
         reader.main([folder])
         with sync_playwright() as playwright:
@@ -185,6 +235,8 @@ def main() -> None:
                 page.goto(address.format(name))
                 try:
                     found = faults(page, Path(folder, name))
+                    if name == RUN_ALL:
+                        found += numbers(page, Path(folder, name))
                 except Error as error:  # of the browser: it waited in vain
                     found = [str(error)]
                 if args.shots:
