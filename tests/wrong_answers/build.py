@@ -58,6 +58,12 @@ def undo(mean, var, t, momentum, start=1.0):
     return mean / (1 - q), (var - start * q) / (1 - q)
 
 
+def least_error(d, sigma):
+    """Find the momentum with the least error, by trying."""
+    a = np.geomspace(1e-5, 0.9, 1_000_000)
+    return a[((d * (1 - a) / a) ** 2 + sigma**2 * a / (2 - a)).argmin()]
+
+
 def average(bn, batches):
     """Average means and variances of batches that differ in size."""
     bn.running_mean[...] = np.mean([b.mean((0, 2)) for b in batches], axis=0)
@@ -76,6 +82,11 @@ def merged(bn, batches, n_of=lambda n: (n, n)):
 def within(bn, batches):
     average(bn, batches)
     bn.running_mean[...] = np.concatenate(batches).mean((0, 2))
+
+
+def reshaped(bn, batches):
+    merged(bn, batches, lambda n: (n, n - 1))
+    bn.running_mean = bn.running_mean.reshape(1, -1, 1)
 
 
 def with_momentum(bn, batches):
@@ -119,6 +130,14 @@ def soft(logits, q, shift=True, n=None, target=None, loss=np.mean, sign=1):
     return loss(losses), dlogits / (len(q) if n is None else n)
 
 
+def late_logarithm(logits, q):
+    """Take the logarithm of each probability: that of a zero is infinite."""
+    _, gradient = soft(logits, q)
+    z = logits - logits.max(1, keepdims=True)
+    p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    return -(q * np.log(p)).sum(1).mean(), gradient
+
+
 def by_class(logits, q):
     z = logits - logits.max(1, keepdims=True)
     loss = np.log(np.exp(z).sum(1)) - z[np.arange(len(q)), q.argmax(1)]
@@ -149,6 +168,8 @@ def one_hot(q):
     return q == q.max(1, keepdims=True)
 
 
+FOUR = np.array([1, 3, 3, 9.0])
+
 WRONG = {
     "ex-forward-four": [
         (6 * np.array([-3, -1, -1, 5]) / np.sqrt(12) + 1, "divides by m − 1"),
@@ -174,6 +195,7 @@ WRONG = {
         (lambda x: 2 * symmetric(x), "not every variance is 1"),
         (lambda x: symmetric(x).T, "expected the result to be an array of shape"),
         (lambda x: symmetric(x, tiny=1), "raised TypeError"),
+        (lambda x: symmetric(x - x.mean(), center=False), "the mean of each feature"),
     ],
     "ex-forward-blocks": [
         (lambda b: (np.mean(b, (0, 1)), np.var(b, 1).mean(0)), "lie apart"),
@@ -182,6 +204,14 @@ WRONG = {
         (spoiling, "in place"),
         (lambda b: np.concatenate(b).mean(0), "to return 2 values, mean, var"),
         (lambda b: (b[0].mean(0), np.concatenate(b).var(0)), "the mean is wrong"),
+        (
+            lambda b: (
+                np.mean(b, (0, 1)),
+                np.var(b, 1).mean(0) + np.var(np.mean(b, 1), 0, ddof=1),
+            ),
+            "not by one less",
+        ),
+        (lambda b: np.array([1.0, 2.0]), "to return 2 values"),
     ],
     "ex-backward-four": [
         ([0, 0, 0, 8], "takes the mean and the variance for constants"),
@@ -190,8 +220,12 @@ WRONG = {
         ([4, -8 / 3, -8 / 3, 4 / 3], "the division by σ is missing"),
         ([1, 1, 1, 1], "does not sum to 0"),
         ([0, 1, 1, -2], "not at right angles"),
-        ([0, 1, -1, 0], "not the right length"),
+        ([0, 1, -1, 0], "points another way"),
+        ([2, -4 / 3, -4 / 3, 2 / 3], "not the right length"),
         (4, "an array of shape (4,), got 4"),
+        (np.array([-12, 8, 8, -4]) / 9, "the sign is wrong"),
+        (gradient(np.array([0, 0, 0, 4.0]), FOUR, 6, 0, ddof=1), "divides by m − 1"),
+        ([0, 0, 0, 0], "points another way"),
     ],
     "ex-backward-possible": [
         (1, "does not sum to 0"),
@@ -211,6 +245,12 @@ WRONG = {
         (lambda *a: 1.1 * gradient(*a), "off by 10%"),
         (lambda dy, x: dy, "raised TypeError"),
         (lambda *a: gradient(*a).mean(0), "expected dx to be an array of shape (8, 3)"),
+        (lambda *a: -gradient(*a), "the sign is wrong"),
+        (lambda dy, x, w, eps: gradient(dy, x, w, 0), "ε is missing"),
+        (
+            lambda dy, x, w, eps: gradient(dy.T, x.T, w[:, None], eps).T,
+            "does not sum to 0",
+        ),
     ],
     "ex-backward-rms": [
         (lambda *a: rms(*a, through=False), "takes s for a constant"),
@@ -222,6 +262,8 @@ WRONG = {
         (lambda dy, x, eps: gradient(dy, x, 1, eps), "of batch normalization"),
         (lambda *a: rms(*a, axis=1), "over the features"),
         (lambda dy, x, eps: dy, "not the gradient"),
+        (lambda *a: 2 * rms(*a, through=False) - rms(*a), "not added"),
+        (lambda *a: -rms(*a), "the sign is wrong"),
     ],
     "ex-convolution-count": [
         ([16, 8, 32], "over space too"),
@@ -240,7 +282,29 @@ WRONG = {
         (lambda *a: channels(*a, ddof=1), "m − 1"),
         (lambda x, w, b, eps: channels(x, w, b, 1e-5), "ε is an argument"),
         (lambda x, w, b, eps: channels(x, 1, 0, eps), "γ and β are missing"),
-        (lambda x, *a: channels(x, *a, axes=(1, 2)), "not normalized per channel"),
+        (lambda x, *a: channels(x, *a, axes=(1, 2)), "not the batch normalization"),
+        (lambda x, w, b, eps: channels(x, w, b, 0), "ε is missing"),
+        (lambda x, w, b, eps: channels(x, 1, b, eps), "γ is missing"),
+        (lambda x, w, b, eps: channels(x, w, 0, eps), "β is missing"),
+        (lambda *a: channels(*a, axes=(-1,)), "layer normalization"),
+        (
+            lambda x, w, b, eps: (
+                w
+                * channels(x, 1, 0, eps)
+                / np.sqrt(x.var(tuple(range(x.ndim - 1))) + eps)
+                + b
+            ),
+            "not by its root",
+        ),
+        (
+            lambda x, w, b, eps: (
+                w
+                * (x - x.mean(tuple(range(x.ndim - 1))))
+                / (x.std(tuple(range(x.ndim - 1))) + eps)
+                + b
+            ),
+            "under the root",
+        ),
     ],
     "ex-running-four": [
         ([0.4, 1.8], "the biased variance went in"),
@@ -256,12 +320,22 @@ WRONG = {
         (lambda m, v, t, a: (m / (1 - a**t), v), "not αᵗ"),
         (lambda *a: undo(*a, start=0), "starts at 1, not at 0"),
         (lambda m, v, t, a: (undo(m, v, t, a)[0], v), "the variance still carries"),
+        (lambda m, v, t, a: (-m, v), "without the start"),
+        (
+            lambda m, v, t, a: (undo(m, v, t, a)[0], v - (1 - a) ** t),
+            "what the batches weigh",
+        ),
+        (
+            lambda m, v, t, a: (undo(m, v, t, a)[0], 0 * v),
+            "the variance without the start",
+        ),
     ],
     "ex-running-momentum": [
         (lambda d, s: (2 * d / s) ** (1 / 3), "with its square"),
         (lambda d, s: (2 * d**2 / s) ** (1 / 3), "with its variance"),
         (lambda d, s: (d / s) ** (2 / 3), "α/2, not α"),
         (lambda d, s: 0.5, "smaller error"),
+        (least_error, "the exact minimum"),
     ],
     "ex-running-recompute": [
         (average, "small batches count as much"),
@@ -270,6 +344,13 @@ WRONG = {
         (with_momentum, "still NaN"),
         (lambda bn, b: None, "still NaN"),
         (lambda bn: None, "raised TypeError"),
+        (
+            lambda bn, b: merged(
+                bn, b, lambda n: (n // b[0].shape[2], n // b[0].shape[2] - 1)
+            ),
+            "lie in space, too",
+        ),
+        (reshaped, "the running mean to be an array of shape (3,)"),
     ],
     "ex-running-freeze": [
         (lambda net: None, "still move"),
@@ -295,14 +376,18 @@ WRONG = {
         (lambda *a: soft(*a)[0], "to return 2 values"),
         (lambda z, q: (soft(z, q)[0], 0 * z), "the gradient is wrong"),
         (lambda z, q: (0.0, 0 * z), "the loss is wrong"),
+        (lambda *a: (-soft(*a)[0], soft(*a)[1]), "the sign of the loss"),
+        (lambda *a: (soft(*a)[0] / a[0].shape[1], soft(*a)[1]), "not a mean"),
+        (late_logarithm, "the logarithm of the sum alone"),
     ],
     "ex-network-groups": [
         (lambda net: grouped(net, matrices=lambda p: True), "a vector, and it decays"),
         (lambda net: grouped(net, decay=0), "does not decay"),
         (lambda net: grouped(net, decay=0.01), "is not 0.1"),
         (lambda net: grouped(net, rest=False), "in no group"),
-        (lambda net: grouped(net)[0], "a list of dicts"),
-        (lambda net: [{"parameters": 1}], "of no use"),
+        (lambda net: grouped(net)[0], "a list of groups"),
+        (lambda net: [{"parameters": 1}], "dicts with `params`"),
+        (lambda net: [{"params": [1]}], "expected each Parameter once"),
     ],
     "ex-network-dropout": [
         (lambda mean, var, p: var / (1 - p), "the mean adds"),
@@ -318,9 +403,10 @@ WRONG = {
         ([0.01, 31 / 32], "upside down"),
         ([0.01, 8 / 7], "counts the pixels too"),
         ([0.01, 2], "is wrong"),
+        ([32 / 31, 0.01], "first the momentum"),
     ],
     "ex-verification-agree": [
-        (lambda a, b, t: agree(a, b, t, finite=False), "raised RuntimeWarning"),
+        (lambda a, b, t: agree(a, b, t, finite=False), "gave a RuntimeWarning"),
         (lambda a, b, t: agree(a, b, t, shape=False), "shapes that broadcast"),
         (lambda a, b, t: agree(a, b, t, dtype=False), "another dtype"),
         (lambda a, b, t: agree(a, b, t, empty=False), "empty arrays"),
@@ -331,5 +417,6 @@ WRONG = {
             "NaN agrees with NaN",
         ),
         (lambda a, b, t: 1, "return True or False"),
+        (lambda a, b, t: None, "True or False, got None"),
     ],
 }

@@ -86,6 +86,7 @@ WRONG = {
         ),
         (lambda v, s, eps, n: 1.0, "another share is left"),
         (0.9, "expected a function"),
+        (lambda *a: signal(*a, more=-1 * (a[3] > 1)), "one BN too few"),
     ],
     "ex-depth-leaky": [
         (lambda a, m: leaky(a, m, power=1), "the square of the norm"),
@@ -111,6 +112,7 @@ WRONG = {
         ([459, 44], "takes longer"),
         ([22, 230], "a tenth is left"),
         ([60, 600], "not the two counts"),
+        ([43.71, 458.21], "batches are whole"),
     ],
     "ex-placement-fold": [
         (lambda layer, s, t: copy.deepcopy(layer), "as it was"),
@@ -130,6 +132,7 @@ WRONG = {
         ([0.54, 0.08], "the other way round"),
         ([1.17, 7.38], "not twice as much"),
         ([1, 1], "not the leads in time"),
+        ([11.81, 1.865], "first BN-Baseline"),
     ],
     "ex-speed-count": [
         (10 / N, "forward product alone"),
@@ -180,6 +183,7 @@ WRONG = {
         (lambda b: b[:, 1].std(0) / spread(b), "minus the lowest median"),
         (lambda b: abs(np.diff(b[:, 1], axis=0)).sum(0) / spread(b), "adds up all"),
         (lambda b: 0 * b[0, 0], "not the relative drift"),
+        (lambda b: 2 * np.ptp(b[:, 1], 0) / spread(b), "not half as far"),
     ],
     "ex-reg-equal": [
         (1 / M, "is not p"),

@@ -10,6 +10,13 @@ def angle(weight, grad, lr, tangent=True, sign=-1, unit=1.0):
     return unit * np.arccos(np.clip(cosine, -1, 1)) if tangent else cosine
 
 
+def exact(weight, grad, lr):
+    direction = weight / lengths(weight)[:, None]
+    along = (grad * direction).sum(1)
+    across = lengths(grad - along[:, None] * direction)
+    return np.arctan2(lr * across, lengths(weight) - lr * along)
+
+
 def lengths(weight):
     return np.sqrt((weight**2).sum(1))
 
@@ -38,6 +45,8 @@ WRONG = {
         ([0.4, 9], "that is κ"),
         ([0.4, 0.5], "the factor a step is wrong"),
         ([1, 0.8], "not where the two meet"),
+        ([0.8, 0.4], "first the rate"),
+        ([0.4, -0.8], "changes sides"),
     ],
     "ex-cond-uniform": [
         (lambda n: 3 * n, "the variance of the inputs counts, too"),
@@ -73,6 +82,12 @@ WRONG = {
         (lambda w, g, lr: np.arctan(lr * lengths(g) / lengths(w)), "it need not be"),
         (lambda w, g, lr: 0.5 * lengths(w), "Each row turns by its own"),
         (lambda w, g, lr: 0.5, "an array of shape (3,)"),
+        (lambda *a: np.tan(exact(*a)), "the tangent"),
+        (lambda *a: np.arctan(np.tan(exact(*a))), "more than 90°"),
+        (
+            lambda w, g, lr: np.arccos((w * g).sum(1) / lengths(w) / lengths(g)),
+            "with the gradient",
+        ),
     ],
     "ex-land-three": [
         ([1, 1, 1], "Its derivatives do not"),

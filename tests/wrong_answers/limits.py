@@ -102,6 +102,7 @@ WRONG = {
         ([-1, 3, -3500, 3500], "grows as well"),
         ([0, 0, 0, 0], "the first two numbers"),
         ([-1, 3], "an array of shape (4,)"),
+        ([0, 2, 0, 2], "γ is missing"),
     ],
     "ex-small-eps": [
         (lambda eps: 1 / np.sqrt(eps), "twice that to the mean"),
@@ -174,6 +175,7 @@ WRONG = {
         (lambda x, groups: x, "nothing is normalized"),
         (lambda x, groups: 2 * x, "not the groups"),
         (lambda x, groups: F.group_norm(x, groups), "raised ValueError"),
+        (lambda x, groups: by_tokens(x, x.shape[-1] // groups), "is their number"),
     ],
     "ex-rnn-steps": [
         ([0.6, 0.216], "the recurrent side"),
@@ -202,8 +204,10 @@ WRONG = {
         (lambda n: 0.5 ** (1 / n), "not the ratio"),
         (lambda n: 1 / (2 ** (2 / n) - 1), "square of the ratio"),
         (lambda n: 0.5 ** (1 / n) / (1 - 0.5 ** (1 / n)), "variances add up"),
-        (lambda n: 1.0, "0.000977 of the gradient is left after 20 steps"),
+        (lambda n: 1.0, "0.00098 of the gradient is left after 20 steps"),
         (3.73, "expected a function"),
+        (lambda n: -1 / np.sqrt(2 ** (2 / n) - 1), "is positive"),
+        (lambda n: 3.73, "0.49952 of the gradient"),
     ],
     "ex-gap-four": [
         ([4, 9.33], "starts at 1, not at 0"),
@@ -258,6 +262,7 @@ WRONG = {
         (lambda x: ((x - x[:, :1]) ** 2).mean(1), "its square is missing"),
         (lambda x: 0 * x[:, 0], "off by more than 1e-4"),
         (lambda x: one_pass(x).mean(), "an array of shape (4,)"),
+        (lambda x: x.astype(float).var(1), "stay in float32"),
     ],
     "ex-numerics-kahan": [
         (lambda rows: rows.sum(0), "the running sum"),

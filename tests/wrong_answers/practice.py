@@ -39,9 +39,11 @@ def half_two(weight, bias, first, second):
     return W, b - mean * gamma / np.sqrt(var + 1e-5) + beta
 
 
-def prune(W, b, V, c, relu=True, sign=1, constants=True):
+def prune(
+    W, b, V, c, relu=True, sign=1, constants=True, kept=lambda W, b: W.any(axis=1)
+):
     """Remove constant channels, with mistakes to choose from."""
-    keep = W.any(axis=1)
+    keep = kept(W, b)
     values = np.maximum(b[~keep], 0) if relu else b[~keep]
     return W[keep], b[keep], V[:, keep], c + constants * sign * V[:, ~keep] @ values
 
@@ -262,7 +264,13 @@ WRONG = {
         (lambda *a: prune(*a, constants=False), "are lost"),
         (lambda *a: prune(*a, relu=False), "does not pass the ReLU"),
         (lambda *a: prune(*a, sign=-1), "the wrong sign"),
-        (lambda *a: a, "expected weight to be an array of shape (3, 6)"),
+        (lambda *a: a, "a channel is left"),
+        (lambda *a: prune(*a, kept=lambda W, b: W.all(1)), "a channel is gone"),
+        (
+            lambda *a: prune(*a, kept=lambda W, b: W.any(1) & (b > 0)),
+            "a channel is gone",
+        ),
+        (lambda W, b, V, c: (W[:3, :2], b[:3], V, c), "expected weight to be an array"),
         (lambda W, b, V, c: (*prune(W, b, V, c)[:3], 2 * c + 1), "has changed"),
         (lambda W, b, V, c: prune(W, b, V, c)[:2], "to return 4 values"),
     ],
@@ -274,6 +282,7 @@ WRONG = {
         ([levels(square=True), levels(axis=1)], "root of the variance"),
         (np.ones((2, 4)), "not the numbers of levels"),
         ([levels(), levels(axis=1), levels()], "an array of shape (2, 4)"),
+        (np.add([levels(), levels(axis=1)], 1), "not the numbers of levels"),
     ],
     "ex-cost-pays": [
         (1600, "fewer steps, not more"),
@@ -302,7 +311,7 @@ WRONG = {
         ([0.81, 0.9487], "what stays of the old value"),
         ([0.01, 0.3162], "multiplied twice"),
         ([0.0513, 0.19], "in the other order"),
-        ([0.1, 0.1], "two updates of the second"),
+        ([0.1, 0.1], "one update with the first is not two"),
     ],
     "ex-cost-half": [
         ([9, 4.125, 4], "the next layer's input"),
@@ -342,7 +351,8 @@ WRONG = {
         (by_zero, "NaN times 0"),
         (first_two, "not that of all samples"),
         (lambda g: merged(g)[1:], "a count, a mean and a variance"),
-        (lambda g: (*merged(g)[:2], 1.0), "the variance is wrong"),
+        (lambda g: (*merged(g)[:2], 0 * g[0][1]), "the variance is wrong"),
+        (lambda g: (*merged(g)[:2], 1.0), "expected the variance to be an array"),
     ],
     "ex-machines-ghost": [
         ([4, 0.25, 10], "Its root"),

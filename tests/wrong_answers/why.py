@@ -39,6 +39,8 @@ WRONG = {
         ([0.1, 0.3464], "the whole width"),
         ([0.1, 0.0707], "PyTorch's default"),
         ([1, 1], "not the two numbers"),
+        ([0.1732, 0.1], "first the standard deviation"),
+        (["a", "b"], "not all of it is a number"),
     ],
     "ex-sick-guess": [
         (lambda labels: np.log(len(np.unique(labels))), "not equally frequent"),
@@ -56,6 +58,8 @@ WRONG = {
             "frequent class",
         ),
         (lambda labels: np.exp(entropy(labels)), "the loss is wrong"),
+        (lambda labels: -entropy(labels), "not negative"),
+        (lambda labels: print(end=""), "as a function without `return` gives it"),
     ],
     "ex-sick-measure": [
         (lambda net, x: None, "have not changed"),
@@ -65,5 +69,15 @@ WRONG = {
         (lambda net, x: measure(net, x, bias="old"), "follows the new weights"),
         (lambda net, x: measure(net, x, bias=None), "mean 0"),
         (lambda net, x: measure(net, x, last=True), "the output layer"),
+        (
+            lambda net, x: measure(
+                net, x, size=lambda y: spread(y) * (len(x) / (len(x) - 1)) ** 0.5
+            ),
+            "the samples less one",
+        ),
+        (
+            lambda net, x: measure(net, x, size=np.std),
+            "root of the mean variance of its units",
+        ),
     ],
 }

@@ -7,10 +7,13 @@ makes of it: a function as `Calls`, an array or a number as `Given`.
 
 import copy
 import importlib
+import textwrap
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -19,9 +22,19 @@ from bnlib._types import Array
 
 PARTS = ("_why", "_build", "_evidence", "_limits", "_insight", "_practice")
 REGISTRY: "dict[str, Exercise]" = {}
-Known = Iterable[
-    tuple[Any, str]
-]  # wrong values that many find, each with its own reply
+TITLES = {  # of the chapters whose title is more than the name of their file
+    "sick-network": "A sick network",
+    "train-eval-gap": "The train/eval gap",
+    "loss-landscape": "The loss landscape",
+    "fast-kernel": "The fast kernel",
+    "fine-tuning": "Fine-tuning",
+    "keras-and-pytorch": "Keras and PyTorch",
+    "field-guide-code": "Field guide: shapes, training loops and many devices",
+    "field-guide-modes": "Field guide: training and evaluation",
+}
+FOUR = np.array([1.0, 3, 3, 9])  # the batch to compute by hand: mean 4, variance 9
+Rng = np.random.Generator
+Known = Mapping[str, Any]  # wrong values that many find, by the reply to each
 
 
 class AnswerError(Exception):
@@ -43,8 +56,13 @@ def expect(condition: Any, text: str, section: str | None = None) -> None:
 
 
 def near(a: Any, b: Any, rtol: float = 1e-7, atol: float = 1e-9) -> bool:
-    """Whether two arrays have one shape and the same finite values, to a tolerance."""
+    """Whether two arrays have one shape and the same finite values, to a tolerance.
+
+    If `a` is of float32, it is held to the digits that float32 has.
+    """
     a, b = np.asarray(a), np.asarray(b)
+    if a.dtype == np.float32:
+        rtol, atol = max(rtol, 1e-4), max(atol, 1e-5 * np.abs(b).max(initial=0))
     return (
         a.shape == b.shape
         and bool(np.isfinite(a).all())
@@ -52,15 +70,25 @@ def near(a: Any, b: Any, rtol: float = 1e-7, atol: float = 1e-9) -> bool:
     )
 
 
+def refuse(value: Any, known: Known, rtol: float = 1e-7, atol: float = 1e-9) -> None:
+    """Raise a fault if `value` is a known wrong one, with its reply."""
+    for reply, wrong in known.items():
+        expect(not near(value, wrong, rtol, atol), reply)
+
+
 def match(
-    value: Any, right: Any, text: str, known: Known = (), rtol: float = 1e-7
+    value: Any, right: Any, text: str, known: Known | None = None, rtol: float = 1e-7
 ) -> None:
     """Raise a fault unless `value` is `right`: with a known wrong value's reply, or with `text`."""
-    if near(value, right, rtol):
-        return
-    for wrong, reply in known:
-        expect(not near(value, wrong, rtol), reply)
-    raise AnswerError(text)
+    if not near(value, right, rtol):
+        refuse(value, known or {}, rtol)
+        raise AnswerError(text)
+
+
+def standardized(x: Array, axes: Any, eps: float, ddof: int = 0) -> Array:
+    """Return x normalized over these axes."""
+    d = x - x.mean(axes, keepdims=True)
+    return d / np.sqrt(x.var(axes, ddof=ddof, keepdims=True) + eps)
 
 
 class Given:
@@ -68,19 +96,23 @@ class Given:
 
     def __init__(self, value: Array, tolerance: float):
         self.value, self.tolerance = value, tolerance
-        self.tried, self.case = f"to within {tolerance:g}", ""
+        self.within = f"to within {tolerance:g}" if tolerance > 1e-6 else ""
+        self.tried, self.case = self.within or "exactly", ""
 
     def near(self, right: Any) -> bool:
         """Whether the answer is this value, to its tolerance."""
         return near(self.value, right, rtol=0, atol=self.tolerance)
 
-    def match(self, right: Any, text: str, known: Known = ()) -> None:
+    def refuse(self, known: Known) -> None:
+        """Raise a fault if the answer is a known wrong one, with its reply."""
+        refuse(self.value, known, rtol=0, atol=self.tolerance)
+
+    def match(self, right: Any, text: str, known: Known | None = None) -> None:
         """Raise a fault unless the answer is `right`, with the reply to a known wrong one."""
-        if self.near(right):
-            return
-        for wrong, reply in known:
-            expect(not self.near(wrong), reply)
-        raise AnswerError(f"{text} (It is compared to within {self.tolerance:g}.)")
+        if not self.near(right):
+            self.refuse(known or {})
+            within = f" (It is compared {self.within}.)" if self.within else ""
+            raise AnswerError(text + within)
 
 
 class Calls:
@@ -115,16 +147,15 @@ class Calls:
                 warnings.simplefilter(warn)
                 result = self.function(*given)
         except Exception as error:
-            text = " ".join(str(error).split())
+            does = "gave a" if isinstance(error, Warning) else "raised"
             raise AnswerError(
-                f"your function raised {type(error).__name__}: {text}. "
-                f"It is called as {self.call}."
+                f"your function {does} {told(error)} It is called as {self.call}."
             ) from None
         for at, (mine, theirs) in enumerate(zip(args, given, strict=True)):
             if at not in changes and not unchanged(mine, theirs):
+                name = self.call.partition("(")[2].rstrip(")").split(", ")[at]
                 raise AnswerError(
-                    f"your function changes its argument number {at + 1} in place. "
-                    "Work on a copy."
+                    f"your function changes its argument `{name}` in place. Work on a copy."
                 )
         return copied(result)
 
@@ -140,16 +171,7 @@ class Calls:
 
     def arrays(self, *args: Any, shapes: Mapping[str, Sequence[int]]) -> list[Array]:
         """Return the function's results; raise unless there is one of each name and shape."""
-        result = self(*args)
-        if not isinstance(result, (tuple, list)) or len(result) != len(shapes):
-            raise AnswerError(
-                f"expected your function to return {len(shapes)} values, "
-                f"{', '.join(shapes)}; it returned {kind_of(result)}."
-            )
-        return [
-            as_array(value, shape, name)
-            for value, (name, shape) in zip(result, shapes.items(), strict=True)
-        ]
+        return as_arrays(self(*args), shapes)
 
     def number(self, *args: Any, what: str = "the result") -> float:
         """Return the function's result; raise unless it is one finite number."""
@@ -165,22 +187,71 @@ def as_array(value: Any, shape: Sequence[int], what: str) -> Array:
     except Exception:
         array = np.asarray(None)
     if array.dtype.kind not in "iuf":
-        raise AnswerError(f"expected {what} to be {wanted}, got {kind_of(value)}.")
+        listed = isinstance(value, (tuple, list))
+        why = ", and not all of it is a number" if listed else ""
+        raise AnswerError(f"expected {what} to be {wanted}, got {kind_of(value)}{why}.")
     if shape == () and array.size == 1:
         array = array.reshape(())
     if array.shape != shape:
-        raise AnswerError(f"expected {what} to be {wanted}, got {kind_of(value)}.")
+        found = kind_of(value if array.ndim < 2 else array)
+        raise AnswerError(f"expected {what} to be {wanted}, got {found}.")
     if not np.isfinite(array).all():
         raise AnswerError(f"{what} holds NaN or infinity, and that is never right.")
     return array
 
 
+def as_arrays(result: Any, shapes: Mapping[str, Sequence[int]]) -> list[Array]:
+    """Return several arrays; raise unless there is one of each name and shape."""
+    stacked = isinstance(result, np.ndarray) and result.ndim > max(
+        map(len, shapes.values())
+    )
+    listed = isinstance(result, (tuple, list))
+    if not (listed or stacked) or len(result) != len(shapes):
+        raise AnswerError(
+            f"expected your function to return {len(shapes)} values, "
+            f"{', '.join(shapes)}; it returned {kind_of(result)}."
+        )
+    return [
+        as_array(value, shape, name)
+        for value, (name, shape) in zip(result, shapes.items(), strict=True)
+    ]
+
+
+def as_answer(value: Any, shape: Sequence[int]) -> Any:
+    """Return numbers in the shape that was asked for, where only their brackets or kind differ.
+
+    So the mean and the variance of one channel may be two arrays of one number, a fraction stands
+    for its value, and true for 1, unless a single number was asked for.
+    """
+    with suppress(Exception):
+        numbers = value
+        if isinstance(value, (list, tuple)):
+            numbers = [v.item() if getattr(v, "size", 0) == 1 else v for v in value]
+        array = np.array(numbers)
+        real = array.dtype.kind in ("biuf" if shape else "iuf")
+        real = real or all(
+            type(v) is not bool and isinstance(v, Real) for v in array.flat
+        )
+        fits = array.shape == shape or len(shape) < 2
+        if real and fits and array.size == np.prod(shape, dtype=int):
+            return array.astype(float).reshape(shape)
+    return value
+
+
+def told(error: Exception) -> str:
+    """Return in a sentence what an exception says, or where it says nothing its name alone."""
+    text = textwrap.shorten(str(error), 200, placeholder=" …").rstrip(".")
+    return f"{type(error).__name__}{': ' if text else ''}{text}."
+
+
 def kind_of(value: Any) -> str:
     """Return in a few words what a value is."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return kind_of(value.item())
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} of {value.dtype}"
     if value is None:
-        return "None"
+        return "None, as a function without `return` gives it"
     if isinstance(value, (tuple, list)):
         return f"a {type(value).__name__} of {len(value)}"
     if isinstance(value, (bool, int, float, np.number)):
@@ -243,7 +314,7 @@ class Value:
     def take(self, value: Any) -> Given:
         """Return the answer, or say that it is no such array."""
         try:
-            array = as_array(value, self.shape, "your answer")
+            array = as_array(as_answer(value, self.shape), self.shape, "your answer")
         except AnswerError as fault:
             raise KindError(*fault.args) from None
         return Given(array.astype(np.float64), self.tolerance)
@@ -261,6 +332,12 @@ class Exercise:
     test: Callable[[Any, np.random.Generator], None]
     setup: Callable[[np.random.Generator], dict[str, Any]] | None
 
+    @property
+    def title(self) -> str:
+        """Return how the chapter's title begins."""
+        name = self.chapter.partition("/")[2]
+        return TITLES.get(name, name.replace("-", " ").capitalize())
+
     def tried(self, answer: Any) -> str:
         """Return on what an answer was tried; raise a fault, complete with advice, if it fails."""
         case = ""
@@ -272,18 +349,16 @@ class Exercise:
             except AnswerError:
                 raise
             except Exception as error:  # the check could do nothing with what came
-                text = " ".join(str(error).split())
                 raise AnswerError(
-                    f"what came back is of no use: {type(error).__name__}: {text}."
+                    f"what came back is of no use here: {told(error)}"
                 ) from None
             finally:
                 case = taken.case
         except KindError:
             raise
         except AnswerError as fault:
-            name = self.chapter.partition("/")[2].replace("-", " ").capitalize()
             seen = f"Seen on {case}. " if case else ""
-            reread = f"Reread: {name}, “{fault.section or self.section}”."
+            reread = f"Reread: {self.title}, “{fault.section or self.section}”."
             raise AnswerError(f"{fault}\n  {seen}{reread}") from None
         return taken.tried
 

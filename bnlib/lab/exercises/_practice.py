@@ -16,16 +16,20 @@ from bnlib.lab.exercises._core import (
     Calls,
     Function,
     Given,
+    Rng,
     Value,
+    as_answer,
+    as_array,
+    as_arrays,
     exercise,
     expect,
+    kind_of,
     match,
     near,
 )
 from bnlib.layers import Linear, ReLU
 from bnlib.norm import BatchNorm1d, LayerNorm
 
-Rng = np.random.Generator
 FRAMEWORKS = "6-practice/keras-and-pytorch"
 FOLDING = "6-practice/folding"
 COST = "6-practice/cost"
@@ -55,24 +59,21 @@ def frameworks_count(answer: Given, rng: Rng) -> None:
     answer.match(
         (keras, torch),
         "these are not the two counts.",
-        known=[
-            ((torch, keras), "first Keras, then PyTorch."),
-            (
-                (keras, keras),
-                "the libraries do not agree: is a running mean a parameter in PyTorch?",
+        known={
+            "first Keras, then PyTorch.": (torch, keras),
+            "the libraries do not agree: is a running mean a parameter in PyTorch?": (
+                keras,
+                keras,
             ),
-            ((torch, torch), "the libraries do not agree: Keras counts all weights."),
-            (
-                (torch, dense),
-                "you have counted two numbers per channel where a layer holds four.",
+            "the libraries do not agree: Keras counts all weights.": (torch, torch),
+            "you have counted two numbers per channel where a layer holds four.": (
+                torch,
+                dense,
             ),
-            ((keras, dense), "γ and β are learned in PyTorch too."),
-            ((keras - 60, torch - 60), "the biases of the dense layers are missing."),
-            (
-                (dense + 4, dense + 2),
-                "there are γ, β and statistics for each channel.",
-            ),
-        ],
+            "γ and β are learned in PyTorch too.": (keras, dense),
+            "the biases of the dense layers are missing.": (keras - 60, torch - 60),
+            "there are γ, β and statistics for each channel.": (dense + 4, dense + 2),
+        },
     )
 
 
@@ -140,15 +141,14 @@ def frameworks_eps(answer: Calls, rng: Rng) -> None:
             output(found),
             source(x),
             "with the new ε the network does not compute what it did with the old one.",
-            [
-                (output(state), "nothing has changed: the outputs feel the other ε."),
-                (
-                    output(shifted(new - old)),
-                    "the wrong sign: the sum under the root moved away from the old one.",
+            {
+                "nothing has changed: the outputs feel the other ε.": output(state),
+                "the wrong sign: the sum under the root moved away from the old one.": (
+                    output(shifted(new - old))
                 ),
-                (output(shifted(old)), "the layer adds its own ε to your variance."),
-                (output(only_first()), "the network has a second normalization."),
-            ],
+                "the layer adds its own ε to your variance.": output(shifted(old)),
+                "the network has a second normalization.": output(only_first()),
+            },
             rtol=1e-6,
         )
 
@@ -169,15 +169,15 @@ def frameworks_pool(answer: Given, rng: Rng) -> None:
     answer.match(
         right,
         "this is not the number of learned parameters.",
-        known=[
-            (right + 64, "the running statistics are kept, and not learned."),
-            (right - 64, "γ and β are learned."),
-            (right - 10, "the dense layer has biases."),
-            (right - 32, "the convolution has biases."),
-            (right - 42, "the convolution and the dense layer have biases."),
-            (right - 320 + 320 * 62 * 62, "that is the network with `Flatten`."),
-            (330, "that is the dense layer alone."),
-        ],
+        known={
+            "the running statistics are kept, and not learned.": right + 64,
+            "γ and β are learned.": right - 64,
+            "the dense layer has biases.": right - 10,
+            "the convolution has biases.": right - 32,
+            "the convolution and the dense layer have biases.": right - 42,
+            "that is the network with `Flatten`.": right - 320 + 320 * 62 * 62,
+            "that is the dense layer alone.": 330,
+        },
     )
 
 
@@ -197,18 +197,18 @@ def frameworks_lag(answer: Given, rng: Rng) -> None:
     answer.match(
         np.ceil(exact),
         "these are not the two numbers of steps.",
-        known=[
-            (np.ceil(exact)[::-1], "first Keras, then PyTorch."),
-            (
-                (459, 2),
-                "PyTorch's 0.1 is the weight of the new batch, not of the old value.",
+        known={
+            "first Keras, then PyTorch.": np.ceil(exact)[::-1],
+            "PyTorch's 0.1 is the weight of the new batch, not of the old value.": (
+                459,
+                2,
             ),
-            ((2, 44), "Keras' 0.99 is the weight of the old value."),
-            (np.floor(exact), "a step earlier more than 1 % is still left."),
-            (exact, "a step is a whole number: round up."),
-            ((100, 10), "that is 1/α. Then about a third is still left."),
-            ((99, 10), "what is left falls by a factor a step, not by an amount."),
-        ],
+            "Keras' 0.99 is the weight of the old value.": (2, 44),
+            "a step earlier more than 1 % is still left.": np.floor(exact),
+            "a step is a whole number: round up.": exact,
+            "that is 1/α. Then about a third is still left.": (100, 10),
+            "what is left falls by a factor a step, not by an amount.": (99, 10),
+        },
     )
 
 
@@ -230,17 +230,14 @@ def frameworks_forget(answer: Given, rng: Rng) -> None:
     answer.match(
         np.sqrt(ratio),
         "these are not the three factors.",
-        known=[
-            (
-                ratio,
-                "that is the ratio of the variances. The output divides by a root.",
-            ),
-            (1 / np.sqrt(ratio), "upside down: with the smaller ε outputs are larger."),
-            (1 / ratio, "upside down, and without the root."),
-            (np.full(3, 10.0), "that holds for a variance of 0 only."),
-            (np.ones(3), "in one of the three channels ε is larger than the variance."),
-            (np.sqrt(ratio)[::-1], "in another order: first the variance 1."),
-        ],
+        known={
+            "that is the ratio of the variances. The output divides by a root.": ratio,
+            "upside down: with the smaller ε outputs are larger.": 1 / np.sqrt(ratio),
+            "upside down, and without the root.": 1 / ratio,
+            "that holds for a variance of 0 only.": np.full(3, 10.0),
+            "in one of the three channels ε is larger than the variance.": np.ones(3),
+            "in another order: first the variance 1.": np.sqrt(ratio)[::-1],
+        },
     )
 
 
@@ -262,27 +259,27 @@ def folding_four(answer: Given, rng: Rng) -> None:
     answer.match(
         (a * w, shift),
         "u = 0 and u = 1 do not give what the two layers give.",
-        known=[
-            (
-                (a * w, b - a * mean + beta),
-                "the old bias goes through the slope as well.",
+        known={
+            "the old bias goes through the slope as well.": (
+                a * w,
+                b - a * mean + beta,
             ),
-            ((a * w, a * b - mean + beta), "the mean goes through the slope as well."),
-            ((a * w, beta - a * mean), "the old bias is lost."),
-            ((a * w, a * (b + mean) + beta), "the mean is subtracted, not added."),
-            ((a * w, a * (b - mean)), "β is missing."),
-            (
-                (a * w, a * (b - mean + beta)),
-                "β comes last: the slope does not reach it.",
+            "the mean goes through the slope as well.": (a * w, a * b - mean + beta),
+            "the old bias is lost.": (a * w, beta - a * mean),
+            "the mean is subtracted, not added.": (a * w, a * (b + mean) + beta),
+            "β is missing.": (a * w, a * (b - mean)),
+            "β comes last: the slope does not reach it.": (
+                a * w,
+                a * (b - mean + beta),
             ),
-            (
-                (gamma / var * w, gamma / var * (b - mean) + beta),
-                "the slope divides by the variance, not by its root.",
+            "the slope divides by the variance, not by its root.": (
+                gamma / var * w,
+                gamma / var * (b - mean) + beta,
             ),
-            ((w / 3, (b - mean) / 3 + beta), "γ is missing in the slope."),
-            ((w, shift), "the weight is still the old one."),
-            ((shift, a * w), "first the weight, then the bias."),
-        ],
+            "γ is missing in the slope.": (w / 3, (b - mean) / 3 + beta),
+            "the weight is still the old one.": (w, shift),
+            "first the weight, then the bias.": (shift, a * w),
+        },
     )
 
 
@@ -302,6 +299,12 @@ def vectors(rng: Rng, c: int) -> tuple[Array, Array, Array, Array]:
         "output channel, so to a row.",
         "the bias: take β away, divide by the slope, and put the mean back.",
     ),
+    setup=lambda rng: {
+        "weight": rng.standard_normal((4, 6)),
+        "bias": rng.standard_normal(4),
+        **dict(zip(("mean", "var", "gamma", "beta"), vectors(rng, 4), strict=True)),
+        "eps": 1e-5,
+    },
 )
 def folding_undo(answer: Calls, rng: Rng) -> None:
     """Fold a layer and ask for it back."""
@@ -315,28 +318,28 @@ def folding_undo(answer: Calls, rng: Rng) -> None:
             shapes={"weight": W.shape, "bias": b.shape},
         )
         usual = gamma / np.sqrt(var + 1e-5)
-        known: list[tuple[Any, str]] = [
-            (Wf * a[:, None], "the slope is multiplied once more: divide by it."),
-            (Wf / np.sqrt(var + eps)[:, None], "the slope holds γ too."),
-            (Wf / usual[:, None], "ε is an argument of its own here."),
-            (Wf * np.sqrt(var + eps)[:, None], "the slope holds γ too."),
-            (Wf / (gamma / (var + eps))[:, None], "the slope divides by a root."),
-        ]
+        known = {
+            "the slope is multiplied once more: divide by it.": Wf * a[:, None],
+            "the slope holds γ too, above the root.": Wf / np.sqrt(var + eps)[:, None],
+            "ε is an argument of its own here.": Wf / usual[:, None],
+            "the slope holds γ too.": Wf * np.sqrt(var + eps)[:, None],
+            "the slope divides by a root.": Wf / (gamma / (var + eps))[:, None],
+        }
         if inputs == outputs:
-            known.append((Wf / a, "a slope belongs to an output channel, so to a row."))
+            known["a slope belongs to an output channel, so to a row."] = Wf / a
         match(weight, W, "the weight is not the one before folding.", known)
         match(
             bias,
             b,
             "the bias is not the one before folding.",
-            [
-                (bf / a - beta + mean, "β was added last, so take it away first."),
-                ((bf - beta) / a, "the mean has to be put back."),
-                ((bf - beta) / a - mean, "the mean has the wrong sign."),
-                ((bf - beta + mean) / a, "the mean comes back after the division."),
-                (bf - beta + a * mean, "the old bias went through the slope as well."),
-                (bf / a + mean, "β is still in it."),
-            ],
+            {
+                "β was added last, so take it away first.": bf / a - beta + mean,
+                "the mean has to be put back.": (bf - beta) / a,
+                "the mean has the wrong sign.": (bf - beta) / a - mean,
+                "the mean comes back after the division.": (bf - beta + mean) / a,
+                "the old bias went through the slope as well.": bf - beta + a * mean,
+                "β is still in it.": bf / a + mean,
+            },
         )
 
 
@@ -349,6 +352,12 @@ def folding_undo(answer: Calls, rng: Rng) -> None:
         "which of the two layers stands beside the linear one?",
         "the statistics of the second layer belong to the outputs of the first.",
     ),
+    setup=lambda rng: {
+        "weight": rng.standard_normal((4, 6)),
+        "bias": rng.standard_normal(4),
+        "first": vectors(rng, 4),
+        "second": vectors(rng, 4),
+    },
 )
 def folding_twice(answer: Calls, rng: Rng) -> None:
     """Compare with two batch normalizations, one after the other."""
@@ -362,26 +371,23 @@ def folding_twice(answer: Calls, rng: Rng) -> None:
         (a, c), (p, q) = lines
         shapes = {"weight": W.shape, "bias": b.shape}
         weight, bias = answer.arrays(W, b, *pair, shapes=shapes)
-        known = [
-            (W, "the weight is the old one."),
-            (W * a[:, None], "only the first layer is folded."),
-            (W * p[:, None], "only the second layer is folded."),
-        ]
+        known = {
+            "the weight is the old one.": W,
+            "only the first layer is folded.": W * a[:, None],
+            "only the second layer is folded.": W * p[:, None],
+        }
         match(weight, W * (a * p)[:, None], "the weight is wrong.", known)
         match(
             bias,
             p * (a * b + c) + q,
             "the weight is right, and the bias is wrong.",
-            [
-                (
-                    a * (p * b + q) + c,
-                    "this is what the two layers do in the other order. The weight cannot "
-                    "tell, the bias does.",
-                ),
-                (b + c + q, "the bias goes through both slopes."),
-                (p * (b + c) + q, "the bias goes through the first slope, too."),
-                (a * b + c + q, "what the first gives goes through the second slope."),
-            ],
+            {
+                "this is what the two layers do in the other order. The weight cannot "
+                "tell, the bias does.": a * (p * b + q) + c,
+                "the bias goes through both slopes.": b + c + q,
+                "the bias goes through the first slope, too.": p * (b + c) + q,
+                "what the first gives goes through the second slope.": a * b + c + q,
+            },
         )
 
 
@@ -430,7 +436,17 @@ def folding_prune(answer: Calls, rng: Rng) -> None:
             "next_weight": (3, len(keep)),
             "next_bias": (3,),
         }
-        w, beta, v, last = answer.arrays(W, b, V, c, shapes=shapes)
+        found = answer(W, b, V, c)
+        if isinstance(found, (tuple, list)) and len(found) == 4:
+            rows = len(np.atleast_1d(found[0]))
+            expect(
+                rows <= len(keep), "a channel is left that is the same for each input."
+            )
+            expect(
+                rows >= len(keep),
+                "a channel is gone that is not constant. Its bias or one of its weights may be 0.",
+            )
+        w, beta, v, last = as_arrays(found, shapes)
         x = rng.standard_normal((20, inputs))
 
         def output(w: Array, b: Array, v: Array, c: Array, x: Array = x) -> Array:
@@ -438,20 +454,18 @@ def folding_prune(answer: Calls, rng: Rng) -> None:
 
         rest = W[keep], b[keep], V[:, keep]
         match(
-            output(w, beta, v, last),
+            output(w, beta, v, last).astype(np.result_type(w, np.float32)),
             output(W, b, V, c),
             "the function has changed.",
-            [
-                (output(*rest, c), "the constants of the dropped channels are lost."),
-                (
-                    output(*rest, c + V[:, dead] @ b[dead]),
-                    "a constant below 0 does not pass the ReLU.",
+            {
+                "the constants of the dropped channels are lost.": output(*rest, c),
+                "a constant below 0 does not pass the ReLU.": (
+                    output(*rest, c + V[:, dead] @ b[dead])
                 ),
-                (
-                    output(*rest, c - V[:, dead] @ np.maximum(b[dead], 0)),
-                    "the constants have the wrong sign.",
+                "the constants have the wrong sign.": (
+                    output(*rest, c - V[:, dead] @ np.maximum(b[dead], 0))
                 ),
-            ],
+            },
         )
 
 
@@ -465,7 +479,7 @@ def unlike(rng: Rng) -> dict[str, Any]:
 
 @exercise(
     "ex-folding-levels",
-    Value((2, 4), tolerance=1),
+    Value((2, 4)),
     reread=(FOLDING, "How equal is equal"),
     hints=(
         "how large are the entries of the folded weight in each row, beside those of the first?",
@@ -489,19 +503,19 @@ def folding_levels(answer: Given, rng: Rng) -> None:
     answer.match(
         (one, each),
         "these are not the numbers of levels.",
-        known=[
-            ((each, one), "first one step for all, then one for each row."),
-            ((one, one), "the second time each row has a step of its own."),
-            ((each, each), "the first time all rows have one step."),
-            (
-                (levels(W, False), levels(W, True)),
-                "that is the weight before folding. Its rows are all of one size.",
+        known={
+            "first one step for all, then one for each row.": (each, one),
+            "the second time each row has a step of its own.": (one, one),
+            "the first time all rows have one step.": (each, each),
+            "that is the weight before folding. Its rows are all of one size.": (
+                levels(W, False),
+                levels(W, True),
             ),
-            (
-                (levels(W / given["running_var"][:, None], False), each),
-                "the slope divides by the root of the variance.",
+            "the slope divides by the root of the variance.": (
+                levels(W / given["running_var"][:, None], False),
+                each,
             ),
-        ],
+        },
     )
 
 
@@ -520,13 +534,13 @@ def cost_pays(answer: Given, rng: Rng) -> None:
     answer.match(
         1000 / 1.6,
         "at this number of steps the two do not take equally long.",
-        known=[
-            (1600, "BN must need fewer steps, not more."),
-            (400, "60 % more time per step is not made up by 60 % fewer steps."),
-            (600, "that is what BN saves on its way, in no unit: compare the times."),
-            (375, "that many steps have to be saved; how many may be left?"),
-            (1000, "a step with BN takes longer."),
-        ],
+        known={
+            "BN must need fewer steps, not more.": 1600,
+            "60 % more time per step is not made up by 60 % fewer steps.": 400,
+            "that is what BN saves on its way, in no unit: compare the times.": 600,
+            "that many steps have to be saved; how many may be left?": 375,
+            "a step with BN takes longer.": 1000,
+        },
     )
 
 
@@ -567,31 +581,20 @@ def cost_width(answer: Calls, rng: Rng) -> None:
             answer.number(width, peak, bandwidth, what="the share"),
             share(longer),
             "the share is another one.",
-            [
-                (
-                    longer[1] / longer[0],
-                    "that is BN's time over the layer's. Its share is of both.",
+            {
+                "that is BN's time over the layer's. Its share is of both.": (
+                    longer[1] / longer[0]
                 ),
-                (share(work), "bytes take time too."),
-                (share(bytes_), "operations take time too."),
-                (
-                    share(work + bytes_),
-                    "the roofline takes the larger of the two times.",
+                "bytes take time too.": share(work),
+                "operations take time too.": share(bytes_),
+                "the roofline takes the larger of the two times.": share(work + bytes_),
+                "the slower of the two is the limit.": share(np.minimum(work, bytes_)),
+                "the weights have to be read as well.": share(np.maximum(work, light)),
+                "a weight takes a multiplication and an addition.": (
+                    share(np.maximum(work / [2, 1], bytes_))
                 ),
-                (
-                    share(np.minimum(work, bytes_)),
-                    "the slower of the two is the limit.",
-                ),
-                (
-                    share(np.maximum(work, light)),
-                    "the weights have to be read as well.",
-                ),
-                (
-                    share(np.maximum(work / [2, 1], bytes_)),
-                    "a weight takes a multiplication and an addition.",
-                ),
-                (100 * share(longer), "as a share of 1, not in percent."),
-            ],
+                "as a share of 1, not in percent.": 100 * share(longer),
+            },
         )
 
 
@@ -611,15 +614,18 @@ def cost_twice(answer: Given, rng: Rng) -> None:
     one, half = 1 - 0.9**2, 1 - np.sqrt(0.9)
     answer.match(
         (one, half),
-        "two updates of the second do not make one of 0.1, or one of the first not two.",
-        known=[
-            ((0.2, 0.05), "nearly: the second update has less distance left to go."),
-            ((0.2, half), "the second update has less distance left to go."),
-            ((one, 0.05), "the second update has less distance left to go."),
-            ((0.81, np.sqrt(0.9)), "that is what stays of the old value."),
-            ((0.01, np.sqrt(0.1)), "it is the distance that is multiplied twice."),
-            ((half, one), "in the other order."),
-        ],
+        "one update with the first is not two with 0.1, or two with the second not one with 0.1.",
+        known={
+            "nearly: the second update has less distance left to go.": (0.2, 0.05),
+            "the second update has less distance left to go.": (0.2, half),
+            "half of 0.1 is nearly right: the second has less distance left to go.": (
+                one,
+                0.05,
+            ),
+            "that is what stays of the old value.": (0.81, np.sqrt(0.9)),
+            "it is the distance that is multiplied twice.": (0.01, np.sqrt(0.1)),
+            "in the other order.": (half, one),
+        },
     )
 
 
@@ -638,27 +644,27 @@ def cost_half(answer: Given, rng: Rng) -> None:
     answer.match(
         (5, 2.125, 0),
         "these are not the bytes per value.",
-        known=[
-            (
-                (9, 4.125, 4),
-                "the ReLU's output is the next layer's input, and kept there.",
+        known={
+            "the ReLU's output is the next layer's input, and kept there.": (
+                9,
+                4.125,
+                4,
             ),
-            (
-                (5, 2.125, 4),
-                "from the last output x̂ can be recomputed, and who keeps it?",
+            "from the last output x̂ can be recomputed, and who keeps it?": (
+                5,
+                2.125,
+                4,
             ),
-            ((5, 3, 0), "eight bits share a byte."),
-            (
-                (5, 2.125, 1),
-                "the sign of a leaky ReLU's output says all that a mask does.",
+            "eight bits share a byte.": (5, 3, 0),
+            "the sign of a leaky ReLU's output says all that a mask does.": (
+                5,
+                2.125,
+                1,
             ),
-            ((8, 2.125, 0), "a NumPy mask has one byte per value."),
-            ((4, 2, 0), "the masks are missing."),
-            (
-                (9, 2.125, 0),
-                "BN works out x̂ again from x: it keeps one array, not two.",
-            ),
-        ],
+            "a NumPy mask has one byte per value.": (8, 2.125, 0),
+            "the masks are missing.": (4, 2, 0),
+            "BN works out x̂ again from x: it keeps one array, not two.": (9, 2.125, 0),
+        },
     )
 
 
@@ -679,21 +685,23 @@ def kernel_floor(answer: Given, rng: Rng) -> None:
     answer.match(
         (1, 1.5, 1),
         "these are not the two floors and the number of readings.",
-        known=[
-            ((2, 3, 1), "those are passes. A copy makes two."),
-            (
-                (1, 1.5, 2),
-                "the loop needs each row twice. Does the second come from memory?",
+        known={
+            "those are passes. A copy makes two.": (2, 3, 1),
+            "the loop needs each row twice. Does the second come from memory?": (
+                1,
+                1.5,
+                2,
             ),
-            (
-                (2, 3, 2),
-                "those are passes; a copy makes two. And where is a row, once read?",
+            "those are passes; a copy makes two. And where is a row, once read?": (
+                2,
+                3,
+                2,
             ),
-            ((1, 2, 1), "backward reads x and dy and writes dx: three passes."),
-            ((1, 1, 1), "backward reads two arrays."),
-            ((1.5, 1.5, 1), "forward reads x and writes y, and no more."),
-            ((8, 12, 1), "in copies, not in bytes."),
-        ],
+            "backward reads x and dy and writes dx: three passes.": (1, 2, 1),
+            "backward reads two arrays.": (1, 1, 1),
+            "forward reads x and writes y, and no more.": (1.5, 1.5, 1),
+            "in copies, not in bytes.": (8, 12, 1),
+        },
     )
 
 
@@ -738,29 +746,26 @@ def kernel_out(answer: Calls, rng: Rng) -> None:
         )
         maxima = [r.max() for r in right]
         match(
-            np.asarray(found, dtype=float),
+            as_answer(found, (k,)),
             np.array(maxima, dtype=float),
             "the numbers are not the largest outputs.",
-            [
-                (
-                    np.full(k, maxima[-1], dtype=float),
-                    "all numbers belong to the last batch: it has overwritten the others.",
+            {
+                "all numbers belong to the last batch: it has overwritten the others.": (
+                    np.full(k, maxima[-1], dtype=float)
                 ),
-                (
+                "these are normalized with their own statistics, as in training.": (
                     np.array(
                         [
                             F.batch_norm(b, None, None, training=True).max()
                             for b in batches
                         ],
                         dtype=float,
-                    ),
-                    "these are normalized with their own statistics, as in training.",
+                    )
                 ),
-                (
-                    np.array([b.max() for b in batches], dtype=float),
-                    "that is the largest input of each batch.",
+                "that is the largest input of each batch.": (
+                    np.array([b.max() for b in batches], dtype=float)
                 ),
-            ],
+            },
             rtol=1e-5,
         )
         expect(
@@ -834,38 +839,38 @@ def machines_order(answer: Calls, rng: Rng) -> None:
             isinstance(result, (tuple, list)) and len(result) == 3,
             "expected your function to return a count, a mean and a variance.",
         )
-        values = [np.asarray(a, dtype=float) for a in result]
+        values = [np.squeeze(np.asarray(a, dtype=float)) for a in result]
         expect(
             0 not in sizes or all(np.isfinite(a).all() for a in values),
             "a worker without samples has NaN as its mean, and NaN times 0 is NaN.",
         )
         m, mean, var = values
         match(m, len(whole), "the count is not that of all samples.")
+        as_array(mean, (c,), "the mean")
+        as_array(var, (c,), "the variance")
         present = [g for g in groups if g[0]]
         match(
             mean,
             whole.mean(0),
             "the mean is wrong.",
-            [
-                (
-                    np.mean([g[1] for g in present], axis=0),
-                    "the small parts count as much as the large ones.",
-                )
-            ],
+            {
+                "the small parts count as much as the large ones.": (
+                    np.mean([g[1] for g in present], axis=0)
+                ),
+            },
         )
         within = sum(g[0] * g[2] for g in present) / len(whole)
         match(
             var,
             whole.var(0),
             "the variance is wrong.",
-            [
-                (within, "what is lost is how far the workers' means lie apart."),
-                (
-                    np.mean([g[2] for g in present], axis=0),
-                    "this averages variances: sizes, and how far the means lie apart, are lost.",
+            {
+                "what is lost is how far the workers' means lie apart.": within,
+                "this averages variances: sizes, and how far the means lie apart, are lost.": (
+                    np.mean([g[2] for g in present], axis=0)
                 ),
-                (whole.var(0, ddof=1), "this divides by m − 1. BN divides by m."),
-            ],
+                "this divides by m − 1. BN divides by m.": whole.var(0, ddof=1),
+            },
         )
 
 
@@ -885,15 +890,15 @@ def machines_ghost(answer: Given, rng: Rng) -> None:
     answer.match(
         (4, 0.5, 10),
         "these are not the samples per worker, the scatter and the number of workers.",
-        known=[
-            ((4, 0.25, 10), "0.25 is the variance of the mean. Its root is asked for."),
-            ((4, 0.5, 25), "25 is the number of samples that each worker needs."),
-            ((4, 0.5, 10.24), "workers are whole."),
-            ((4, 0.5, 11), "with eleven workers each has fewer samples than it needs."),
-            ((4, 0.5, 51), "the scatter falls with the root of m."),
-            ((64, 0.125, 10), "there are 64 workers. How many samples has each?"),
-            ((256, 1 / 16, 10), "each worker sees its own part only."),
-        ],
+        known={
+            "0.25 is the variance of the mean. Its root is asked for.": (4, 0.25, 10),
+            "25 is the number of samples that each worker needs.": (4, 0.5, 25),
+            "workers are whole.": (4, 0.5, 10.24),
+            "with eleven workers each has fewer samples than it needs.": (4, 0.5, 11),
+            "the scatter falls with the root of m.": (4, 0.5, 51),
+            "there are 64 workers. How many samples has each?": (64, 0.125, 10),
+            "each worker sees its own part only.": (256, 1 / 16, 10),
+        },
     )
 
 
@@ -913,12 +918,12 @@ def machines_apart(answer: Given, rng: Rng) -> None:
     answer.match(
         -0.5,
         "the difference grows or falls with another power of m.",
-        known=[
-            (0.5, "the sign is wrong: with larger parts the outputs come nearer."),
-            (-1, "that is the power of the mean square. Take the root."),
-            (1, "that is the power of the mean square, with the wrong sign."),
-            (-0.25, "you have taken the root twice."),
-        ],
+        known={
+            "the sign is wrong: with larger parts the outputs come nearer.": 0.5,
+            "that is the power of the mean square. Take the root.": -1,
+            "that is the power of the mean square, with the wrong sign.": 1,
+            "you have taken the root twice.": -0.25,
+        },
     )
 
 
@@ -957,6 +962,13 @@ def tune_frozen(answer: Given, rng: Rng) -> None:
         "their slopes must be equal: that gives γ'. Then let the input be 0.",
         "the old line has an offset of β' − γ' μ / σ, the new one of β − γ μ' / σ'.",
     ),
+    setup=lambda rng: {
+        "weight": rng.uniform(0.5, 2, 4),
+        "bias": rng.standard_normal(4),
+        "old": vectors(rng, 4)[:2],
+        "new": vectors(rng, 4)[:2],
+        "eps": 1e-5,
+    },
 )
 def tune_absorb(answer: Calls, rng: Rng) -> None:
     """Compare γ and β of a layer with the old statistics that does what one with the new does."""
@@ -974,33 +986,29 @@ def tune_absorb(answer: Calls, rng: Rng) -> None:
             found,
             gamma * s / s_new,
             "the slope of the two lines differs: γ' is wrong.",
-            [
-                (
-                    gamma * s_new / s,
-                    "γ' is upside down: the layer divides by the old σ.",
-                ),
-                (gamma * (s / s_new) ** 2, "variances where their roots belong."),
-                (gamma, "γ' must make up for the other σ."),
-                (plain, "ε stands under the root as well."),
-                (usual, "ε is an argument of its own here."),
-                (s / s_new, "γ is missing in γ'."),
-            ],
+            {
+                "γ' is upside down: the layer divides by the old σ.": gamma * s_new / s,
+                "variances where their roots belong.": gamma * (s / s_new) ** 2,
+                "γ' must make up for the other σ.": gamma,
+                "ε stands under the root as well.": plain,
+                "ε is an argument of its own here.": usual,
+                "γ is missing in γ'.": s / s_new,
+            },
             rtol=1e-8,
         )
         match(
             shift,
             beta + gamma * (mean - mean_new) / s_new,
             "γ' is right; at the input 0 the two lines differ.",
-            [
-                (
-                    beta + gamma * (mean_new - mean) / s_new,
-                    "the means are swapped in β'.",
+            {
+                "the means are swapped in β'.": (
+                    beta + gamma * (mean_new - mean) / s_new
                 ),
-                (beta + (mean - mean_new) / s_new, "γ is missing in β'."),
-                (beta + gamma * (mean - mean_new) / s, "β' divides by the old σ."),
-                (beta + gamma * (mean - mean_new), "β' does not divide by σ'."),
-                (beta, "β' must make up for the other mean."),
-            ],
+                "γ is missing in β'.": beta + (mean - mean_new) / s_new,
+                "β' divides by the old σ.": beta + gamma * (mean - mean_new) / s,
+                "β' does not divide by σ'.": beta + gamma * (mean - mean_new),
+                "β' must make up for the other mean.": beta,
+            },
             rtol=1e-8,
         )
 
@@ -1022,14 +1030,14 @@ def tune_momentum(answer: Given, rng: Rng) -> None:
     answer.match(
         np.ceil(exact),
         "these are not the two numbers of steps.",
-        known=[
-            (np.ceil(exact)[::-1], "first for momentum 0.1, then for 0.01."),
-            (np.floor(exact), "a step earlier they still weigh more than 1 %."),
-            (exact, "steps are whole: round up."),
-            ((2, 1), "α is what the new batch weighs. The old ones keep 1 − α."),
-            ((10, 100), "that is 1/α. Then about a third is still left."),
-            ((5, 51), "those are the epochs."),
-        ],
+        known={
+            "first for momentum 0.1, then for 0.01.": np.ceil(exact)[::-1],
+            "a step earlier they still weigh more than 1 %.": np.floor(exact),
+            "steps are whole: round up.": exact,
+            "α is what the new batch weighs. The old ones keep 1 − α.": (2, 1),
+            "that is 1/α. Then about a third is still left.": (10, 100),
+            "those are the epochs.": (5, 51),
+        },
     )
 
 
@@ -1075,7 +1083,7 @@ def field_untracked(answer: Calls, rng: Rng) -> None:
         found = answer(net, rng.normal(1, 2, (12, 4)))
         expect(
             isinstance(found, (bool, np.bool_)),
-            "expected your function to return True or False.",
+            f"expected your function to return True or False, got {kind_of(found)}.",
         )
         after = net.state_dict() if isinstance(net, Sequential) else {}
         expect(
@@ -1105,18 +1113,15 @@ def field_fill(answer: Given, rng: Rng) -> None:
     answer.match(
         (5.6, 3.6),
         "these are not the two buffers after this batch.",
-        known=[
-            (
-                (5.6, 4),
-                "a batch of equal values has a variance, and it counts as well.",
+        known={
+            "a batch of equal values has a variance, and it counts as well.": (5.6, 4),
+            "momentum 0.1 is the weight of the new batch in PyTorch.": (10.4, 0.4),
+            "those are the batch's. They weigh 0.1.": (11, 0),
+            "the batch scatters about its own mean, not about 5.": (
+                5.6,
+                3.6 + 0.1 * 36,
             ),
-            ((10.4, 0.4), "momentum 0.1 is the weight of the new batch in PyTorch."),
-            ((11, 0), "those are the batch's. They weigh 0.1."),
-            (
-                (5.6, 3.6 + 0.1 * 36),
-                "the batch scatters about its own mean, not about 5.",
-            ),
-            ((5.6, 3.7), "the variance of equal values is not 1."),
-            ((3.6, 5.6), "first the mean, then the variance."),
-        ],
+            "the variance of equal values is not 1.": (5.6, 3.7),
+            "first the mean, then the variance.": (3.6, 5.6),
+        },
     )

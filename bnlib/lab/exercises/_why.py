@@ -11,6 +11,7 @@ from bnlib.lab.exercises._core import (
     Calls,
     Function,
     Given,
+    Rng,
     Value,
     as_array,
     exercise,
@@ -20,7 +21,6 @@ from bnlib.lab.exercises._core import (
 )
 from bnlib.layers import Sigmoid, Tanh
 
-Rng = np.random.Generator
 SICK = "1-why/sick-network"
 
 
@@ -41,17 +41,18 @@ def sick_width(answer: Given, rng: Rng) -> None:
     answer.match(
         [std, a],
         "these are not the two numbers.",
-        known=[
-            ([2 / 200, a], "the first number is the variance, not its root."),
-            ([np.sqrt(1 / 200), np.sqrt(3 / 200)], "the ReLU halves the variance."),
-            ([std, std], "a uniform draw has a smaller deviation than its half-width."),
-            ([std, a / 3], "the variance of a uniform draw is a²/3: multiply by 3."),
-            ([std, 2 * a], "that is the whole width, from −a to a."),
-            (
-                [std, 200**-0.5],
-                "that is PyTorch's default, with which the patient fell ill.",
-            ),
-        ],
+        known={
+            "first the standard deviation, then a.": [a, std],
+            "the first number is the variance, not its root.": [2 / 200, a],
+            "the ReLU halves the variance.": [np.sqrt(1 / 200), np.sqrt(3 / 200)],
+            "a uniform draw has a smaller deviation than its half-width.": [std, std],
+            "the variance of a uniform draw is a²/3: multiply by 3.": [std, a / 3],
+            "that is the whole width, from −a to a.": [std, 2 * a],
+            "that is PyTorch's default, with which the patient fell ill.": [
+                std,
+                200**-0.5,
+            ],
+        },
     )
 
 
@@ -87,28 +88,22 @@ def sick_guess(answer: Calls, rng: Rng) -> None:
             as_array(loss, (), "the loss"),
             entropy,
             "the loss is wrong.",
-            known=[
-                (
-                    np.log(len(seen)),
-                    "this gives each class the same probability. They are not equally frequent.",
+            known={
+                "a loss is not negative: the logarithm of a frequency is.": -entropy,
+                "this gives each class the same probability. They are not equally frequent.": (
+                    np.log(len(seen))
                 ),
-                (
-                    np.log(len(count)),
-                    "this gives a share to classes that do not occur.",
+                "this gives a share to classes that do not occur.": np.log(len(count)),
+                "that is in bits. The loss takes natural logarithms.": (
+                    entropy / np.log(2)
                 ),
-                (
-                    entropy / np.log(2),
-                    "that is in bits. The loss takes natural logarithms.",
+                "this counts each class once. The loss is a mean over pictures.": (
+                    -np.log(seen).mean()
                 ),
-                (
-                    -np.log(seen).mean(),
-                    "this counts each class once. The loss is a mean over pictures.",
+                "that is the loss on the most frequent class alone.": (
+                    -np.log(seen.max())
                 ),
-                (
-                    -np.log(seen.max()),
-                    "that is the loss on the most frequent class alone.",
-                ),
-            ],
+            },
         )
 
 
@@ -170,10 +165,16 @@ def sick_measure(answer: Calls, rng: Rng) -> None:
                 "the rows of a matrix were divided by different numbers: the spread is one "
                 "number a layer.",
             )
+            share = np.sqrt((len(x) - 1) / len(x))
+            expect(not near(spread(h), share), "this divides by the samples less one.")
             expect(
                 abs(spread(h) - 1) < 1e-5,
-                f"the spread of layer {done + 1} is {spread(h):.2f}, not 1. Does it see what "
-                "the corrected layers before it put out?",
+                f"the spread of layer {done + 1} is {spread(h):.4g}, not 1. "
+                + (
+                    "Does it see what the corrected layers before it put out?"
+                    if done
+                    else "It is the root of the mean variance of its units."
+                ),
             )
             expect(
                 np.abs(h.mean(0)).max() < 1e-5,
