@@ -281,7 +281,7 @@ REPORTS = {
 
 
 def presses(words, entry):
-    """Return how often the browser's search stops on the index, up to a row with the entry."""
+    """Return how often a search stops on the index's text, up to a row with the entry."""
     text = markdown(INDEX)
     titles = {label: entry.split("\n")[0] for label, entry in ENTRIES.items()}
     count = 0
