@@ -214,6 +214,25 @@ def test_the_numbers_are_median_interval_and_seeds_to_three_digits():
     assert result.parts["deep"] == (2.02, 1.9, 3.0, 6, "supported")
 
 
+def test_a_rounded_number_stays_on_its_side_of_what_is_claimed(listed):
+    listed("true_from = 1.0", "true_from = 1.0\ntrue_to = 1.02")
+    over, under = [1.02001, *4 * [1.02015], 1.0206], 6 * [0.99996]
+    result = claims.judge(claims.read_claims()["gain"], {"wide": over, "deep": under})
+    wide, deep = result.parts["wide"], result.parts["deep"]
+    assert wide.low > 1.02 and wide.verdict == "contradicted"
+    assert (wide.median, wide.low, wide.high) == (1.0201, 1.02001, 1.021)
+    assert deep.high < 1.0 and deep.verdict == "contradicted"
+
+
+def test_what_is_claimed_itself_is_not_moved(listed):
+    listed("true_from = 1.0", "true_from = 1.0\ntrue_to = 1.02")
+    same = claims.judge(
+        claims.read_claims()["gain"], dict.fromkeys(("wide", "deep"), 6 * [1.02])
+    )
+    assert {part.verdict for part in same.parts.values()} == {"supported"}
+    assert same.parts["wide"].median == 1.02
+
+
 def test_a_run_that_never_got_there_counts():
     result = claims.judge(
         claims.read_claims()["gain"], {"wide": [*TWO, np.inf], "deep": TWO}

@@ -331,7 +331,7 @@ def judge(claim: Claim, measured: Mapping[str, Any]) -> Result:
     Returns
     -------
     Result
-        Numbers in three digits, and verdicts of the exact ones.
+        Numbers in three digits, or in as many as keep them on their side of what is claimed.
 
     Raises
     ------
@@ -365,9 +365,23 @@ def judge(claim: Claim, measured: Mapping[str, Any]) -> Result:
             verdict = "contradicted"
         else:
             verdict = "undecided"
-        median, low, high = (float(f"{x:.3g}") for x in (np.median(values), low, high))
+        median, low, high = (
+            _shown(claim, float(x)) for x in (np.median(values), low, high)
+        )
         parts[name] = Part(median, low, high, len(values), verdict)
     return Result(claim.id, parts)
+
+
+def _shown(claim: Claim, x: float) -> float:
+    """Round to three digits, or to as many as keep a number on its side of the claimed range."""
+    for digits in range(3, 17):
+        short = float(f"{x:.{digits}g}")
+        if all(
+            (x < end) == (short < end) and (x > end) == (short > end)
+            for end in (claim.true_from, claim.true_to)
+        ):
+            return short
+    return x
 
 
 def _values(claim: Claim, name: str, values: Any) -> Array:
