@@ -76,6 +76,40 @@ def test_colours_can_be_told_apart(vision):
     assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 12
 
 
+SHADED = [name for name in COLORS if name != "theory"]
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+@pytest.mark.parametrize("method", SHADED)
+def test_shades_stand_out_of_white_and_of_each_other(method, n):
+    # Figures lie on white paper on dark pages too, so white is the only ground they have.
+    contrasts = [contrast_on_white(color) for color in plots.shades(method, n)]
+    np.testing.assert_allclose(contrasts, np.geomspace(3.5, 13, n), rtol=0.03)
+    assert np.divide(contrasts[1:], contrasts[:-1]).min() > 1.5
+
+
+@pytest.mark.parametrize("method", SHADED)
+def test_shades_keep_the_hue_of_their_method(method):
+    own = np.array(cielab(linear(COLORS[method]))[1:])
+    for color in plots.shades(method):
+        shade = np.array(cielab(linear(color))[1:])
+        assert np.linalg.norm(shade) < 1.5 * np.linalg.norm(own) + 1
+        assert method == "none" or own @ shade > 0.9 * np.linalg.norm(
+            own
+        ) * np.linalg.norm(shade)
+
+
+@pytest.mark.parametrize("method", ["theory", "#606060", "Adam", 3])
+def test_shades_are_those_of_a_method(method):
+    with pytest.raises(ValueError, match="shades: expected one of"):
+        plots.shades(method)
+
+
+def test_one_shade_is_no_choice():
+    with pytest.raises(ValueError, match="shades: expected n"):
+        plots.shades("batch", 1)
+
+
 def test_set_style_undoes_other_settings():
     plt.rcParams["axes.facecolor"] = "red"
     plots.set_style()

@@ -1,4 +1,4 @@
-"""The book's one figure style: colours, curves with bands, labels on the lines, picture sheets."""
+"""The book's one figure style: colours and shades, bands, labels on the lines, picture sheets."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
-from matplotlib.colors import is_color_like, to_rgb
+from matplotlib.colors import is_color_like, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
@@ -18,7 +18,16 @@ from bnlib._types import Array
 
 from ._checks import check_items, check_kind, check_values
 
-__all__ = ["COLORS", "STYLE", "band", "color_of", "label_lines", "set_style", "sheet"]
+__all__ = [
+    "COLORS",
+    "STYLE",
+    "band",
+    "color_of",
+    "label_lines",
+    "set_style",
+    "shades",
+    "sheet",
+]
 
 COLORS = {
     "none": "#606060",
@@ -106,6 +115,51 @@ def color_of(label: str | None, color: str | None = None) -> str | None:
             f"color_of: expected a colour or one of {list(COLORS)}, got {described(color)}"
         )
     return COLORS.get(color or label or "", color)
+
+
+def shades(method: str, n: int = 3) -> list[str]:
+    """Give one method's settings their colours: shades of the method's own, from light to dark.
+
+    The shades of ``"none"`` are greys. They serve for what is no method at all: libraries, causes,
+    algorithms.
+
+    Parameters
+    ----------
+    method : str
+        A key of `COLORS`, but for ``"theory"``.
+    n : int
+        How many, at least 2. More than four are hard to tell apart.
+
+    Returns
+    -------
+    list of str
+        Colours as ``"#rrggbb"``. Their contrast with white rises in even ratios from 3.5 to 13.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `method` is no such key, or `n` is no whole number from 2 on.
+
+    Examples
+    --------
+    >>> shades("none")
+    ['#898989', '#5b5b5b', '#313131']
+    """
+    methods = [name for name in COLORS if name != "theory"]
+    if method not in methods:
+        raise ValueError(f"shades: expected one of {methods}, got {described(method)}")
+    n = check_int("shades", "n", n, low=2)
+    rgb = np.array(to_rgb(COLORS[method]))
+    # WCAG's luminance is linear in these, so that a mix with white or black can be solved for.
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    own = linear @ [0.2126, 0.7152, 0.0722]
+    found = []
+    for luminance in 1.05 / np.geomspace(3.5, 13, n) - 0.05:
+        lighter = linear + (1 - linear) * (luminance - own) / (1 - own)
+        mix = lighter if luminance > own else linear * luminance / own
+        rgb = np.where(mix <= 0.0031308, 12.92 * mix, 1.055 * mix ** (1 / 2.4) - 0.055)
+        found.append(to_hex(rgb.clip(0, 1)))
+    return found
 
 
 def band(
