@@ -418,5 +418,6 @@ WRONG = {
         ),
         (lambda a, b, t: 1, "return True or False"),
         (lambda a, b, t: None, "True or False, got None"),
+        (lambda a, b, t: agree(a, b, 1e-9), "it is not used"),
     ],
 }

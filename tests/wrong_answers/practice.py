@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 
+from bnlib import BatchNorm1d
 from bnlib import functional as F
 from bnlib.moments import merge_moments
 
@@ -145,6 +146,14 @@ def mates(net, x, other=None, same=np.allclose, clone=copy.deepcopy):
 def shuffled(net, x):
     order = np.arange(len(x))[::-1]
     return not np.allclose(copy.deepcopy(net)(x[order]), copy.deepcopy(net)(x)[order])
+
+
+def looked_at(net, x):
+    """Look at the layers in place of the outputs."""
+    return any(
+        isinstance(m, BatchNorm1d) and (m.training or m.running_mean is None)
+        for m in (net.modules() if hasattr(net, "modules") else ())
+    )
 
 
 def alone(net, x):
@@ -419,6 +428,7 @@ WRONG = {
         (lambda net, x: True, "uses its running statistics"),
         (lambda net, x: mates(net, x, same=np.array_equal), "in the last digits"),
         (lambda net, x: "yes", "True or False"),
+        (looked_at, "a plain function that subtracts"),
     ],
     "ex-field-fill": [
         ([5.6, 4], "it counts as well"),

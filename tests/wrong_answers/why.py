@@ -30,6 +30,11 @@ def measure(net, x, size=spread, follow=True, bias="new", last=False):
         x = y
 
 
+def last_bias(net, x):
+    measure(net, x)
+    net[-1].bias.data[...] -= net(x).mean(0)
+
+
 WRONG = {
     "ex-sick-width": [
         ([0.01, 0.1732], "not its root"),
@@ -79,5 +84,6 @@ WRONG = {
             lambda net, x: measure(net, x, size=np.std),
             "root of the mean variance of its units",
         ),
+        (last_bias, "the output layer"),
     ],
 }

@@ -496,18 +496,15 @@ def running_four(answer: Given, rng: Rng) -> None:
         [0.4, 2.1],
         "these are not the running mean and variance.",
         known={
-            "the biased variance went in. The layer stores the unbiased one.": [
-                0.4,
-                1.8,
-            ],
-            "that is the convention of Keras: here momentum weighs the new batch.": [
-                3.6,
-                10.9,
-            ],
-            "momentum weighs the new batch, and the unbiased variance goes in.": [
-                3.6,
-                8.2,
-            ],
+            "the biased variance went in. The layer stores the unbiased one.": (
+                [0.4, 1.8]
+            ),
+            "that is the convention of Keras: here momentum weighs the new batch.": (
+                [3.6, 10.9]
+            ),
+            "momentum weighs the new batch, and the unbiased variance goes in.": (
+                [3.6, 8.2]
+            ),
             "the running variance starts at 1, not at 0.": [0.4, 1.2],
             "these are the batch's own. They weigh 0.1.": [4, 12],
             "first the mean, then the variance.": [2.1, 0.4],
@@ -919,9 +916,13 @@ def verification_agree(answer: Calls, rng: Rng) -> None:
         (a * 0, np.zeros((4, 3), np.float32), False, "another dtype agrees."),
         (a[:0], a[:0].copy(), False, "empty arrays agree, in nothing."),
     )
-    for left, right, wanted, reply in pairs:
+    cases = [(*pair, 1e-9) for pair in pairs]
+    cases += [
+        (a, a + 1e-3, True, "0.1 is the tolerance here, and it is not used.", 0.1)
+    ]
+    for left, right, wanted, reply, tolerance in cases:
         for pair in ((left, right), (right, left)):
-            found = answer.quiet(*pair, 1e-9)
+            found = answer.quiet(*pair, tolerance)
             expect(
                 isinstance(found, bool | np.bool_),
                 f"expected your function to return True or False, got {kind_of(found)}.",

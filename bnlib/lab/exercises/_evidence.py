@@ -45,16 +45,12 @@ def init_ten(answer: Given, rng: Rng) -> None:
         "these are not the three factors.",
         known={
             "the function does not see the scale, but its gradient does.": [1, 1, 1],
-            "the share is of the length of W, and W is ten times as long.": [
-                0.1,
-                0.1,
-                10,
-            ],
-            "a rate ten times as high makes up for the gradient alone.": [
-                0.1,
-                0.01,
-                10,
-            ],
+            "the share is of the length of W, and W is ten times as long.": (
+                [0.1, 0.1, 10]
+            ),
+            "a rate ten times as high makes up for the gradient alone.": (
+                [0.1, 0.01, 10]
+            ),
             "larger weights have a smaller gradient, not a larger one.": [10, 1, 1],
             "the rate must undo the share, not repeat it.": [0.1, 0.01, 0.01],
         },
@@ -178,10 +174,9 @@ def placement_four(answer: Given, rng: Rng) -> None:
         "these are not the two rows.",
         known={
             "the two rows are swapped.": [z, before],
-            "with BN after, ReLU sees the four before they are centred.": [
-                before,
-                before,
-            ],
+            "with BN after, ReLU sees the four before they are centred.": (
+                [before, before]
+            ),
             "with BN before, ReLU comes last, and no output is negative.": [z, z],
             "BN stands in one place, not in both.": [before, again],
             "in the first row BN is missing.": [FOUR, z],
@@ -300,14 +295,12 @@ def speed_time(answer: Given, rng: Rng) -> None:
             "first BN-Baseline, then BN-x5.": steps[::-1] / 1.25,
             "this is the lead in steps. A step with BN costs more.": steps,
             "a more expensive step makes the lead smaller.": steps * 1.25,
-            "the second is asked against Inception, too.": [
-                31 / 13.3 / 1.25,
-                13.3 / 2.1,
-            ],
-            "the second is asked against Inception. And both BN networks pay for BN.": [
-                31 / 13.3 / 1.25,
-                13.3 / 2.1 / 1.25,
-            ],
+            "the second is asked against Inception, too.": (
+                [31 / 13.3 / 1.25, 13.3 / 2.1]
+            ),
+            "the second is asked against Inception. And both BN networks pay for BN.": (
+                [31 / 13.3 / 1.25, 13.3 / 2.1 / 1.25]
+            ),
             "this is the other way round: above 1 means faster.": 1.25 / steps,
             "in this exercise a step costs a quarter more, not twice as much.": (
                 steps / 2
@@ -422,12 +415,9 @@ def ics_four(answer: Given, rng: Rng) -> None:
             "this is γ z + β: the normalization is missing.": [7, 36, 25, 144],
             "the variance goes with the square of γ.": [-1, 2, -1, 2],
             "BN normalizes the second batch with its own statistics.": [-1, 4, 25, 144],
-            "BN subtracts the mean of the second batch, not of the first.": [
-                -1,
-                4,
-                5,
-                16,
-            ],
+            "BN subtracts the mean of the second batch, not of the first.": (
+                [-1, 4, 5, 16]
+            ),
             "β is the mean, and γ gives the spread.": [2, 1, 2, 1],
             "these are the moments of x̂. γ and β are missing.": [0, 1, 0, 1],
         },

@@ -255,11 +255,9 @@ def land_three(answer: Given, rng: Rng) -> None:
             "the wrong way round: long weights make a flat landscape.": [3, 9, 1],
             "‖W‖ and ‖g‖ change, too.": [1 / 3, 1 / 9, 1 / 9],
             "‖g‖ stands in the denominator, and it has shrunk.": [1 / 3, 1 / 9, 1 / 3],
-            "‖W‖ is multiplied and ‖g‖ divided, not vice versa.": [
-                1 / 3,
-                1 / 9,
-                1 / 27,
-            ],
+            "‖W‖ is multiplied and ‖g‖ divided, not vice versa.": (
+                [1 / 3, 1 / 9, 1 / 27]
+            ),
         },
     )
 

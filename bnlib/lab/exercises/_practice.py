@@ -62,13 +62,11 @@ def frameworks_count(answer: Given, rng: Rng) -> None:
         known={
             "first Keras, then PyTorch.": (torch, keras),
             "the libraries do not agree: is a running mean a parameter in PyTorch?": (
-                keras,
-                keras,
+                (keras, keras)
             ),
             "the libraries do not agree: Keras counts all weights.": (torch, torch),
             "you have counted two numbers per channel where a layer holds four.": (
-                torch,
-                dense,
+                (torch, dense)
             ),
             "γ and β are learned in PyTorch too.": (keras, dense),
             "the biases of the dense layers are missing.": (keras - 60, torch - 60),
@@ -200,8 +198,7 @@ def frameworks_lag(answer: Given, rng: Rng) -> None:
         known={
             "first Keras, then PyTorch.": np.ceil(exact)[::-1],
             "PyTorch's 0.1 is the weight of the new batch, not of the old value.": (
-                459,
-                2,
+                (459, 2)
             ),
             "Keras' 0.99 is the weight of the old value.": (2, 44),
             "a step earlier more than 1 % is still left.": np.floor(exact),
@@ -261,20 +258,17 @@ def folding_four(answer: Given, rng: Rng) -> None:
         "u = 0 and u = 1 do not give what the two layers give.",
         known={
             "the old bias goes through the slope as well.": (
-                a * w,
-                b - a * mean + beta,
+                (a * w, b - a * mean + beta)
             ),
             "the mean goes through the slope as well.": (a * w, a * b - mean + beta),
             "the old bias is lost.": (a * w, beta - a * mean),
             "the mean is subtracted, not added.": (a * w, a * (b + mean) + beta),
             "β is missing.": (a * w, a * (b - mean)),
             "β comes last: the slope does not reach it.": (
-                a * w,
-                a * (b - mean + beta),
+                (a * w, a * (b - mean + beta))
             ),
             "the slope divides by the variance, not by its root.": (
-                gamma / var * w,
-                gamma / var * (b - mean) + beta,
+                (gamma / var * w, gamma / var * (b - mean) + beta)
             ),
             "γ is missing in the slope.": (w / 3, (b - mean) / 3 + beta),
             "the weight is still the old one.": (w, shift),
@@ -508,12 +502,10 @@ def folding_levels(answer: Given, rng: Rng) -> None:
             "the second time each row has a step of its own.": (one, one),
             "the first time all rows have one step.": (each, each),
             "that is the weight before folding. Its rows are all of one size.": (
-                levels(W, False),
-                levels(W, True),
+                (levels(W, False), levels(W, True))
             ),
             "the slope divides by the root of the variance.": (
-                levels(W / given["running_var"][:, None], False),
-                each,
+                (levels(W / given["running_var"][:, None], False), each)
             ),
         },
     )
@@ -619,8 +611,7 @@ def cost_twice(answer: Given, rng: Rng) -> None:
             "nearly: the second update has less distance left to go.": (0.2, 0.05),
             "the second update has less distance left to go.": (0.2, half),
             "half of 0.1 is nearly right: the second has less distance left to go.": (
-                one,
-                0.05,
+                (one, 0.05)
             ),
             "that is what stays of the old value.": (0.81, np.sqrt(0.9)),
             "it is the distance that is multiplied twice.": (0.01, np.sqrt(0.1)),
@@ -646,20 +637,14 @@ def cost_half(answer: Given, rng: Rng) -> None:
         "these are not the bytes per value.",
         known={
             "the ReLU's output is the next layer's input, and kept there.": (
-                9,
-                4.125,
-                4,
+                (9, 4.125, 4)
             ),
             "from the last output x̂ can be recomputed, and who keeps it?": (
-                5,
-                2.125,
-                4,
+                (5, 2.125, 4)
             ),
             "eight bits share a byte.": (5, 3, 0),
             "the sign of a leaky ReLU's output says all that a mask does.": (
-                5,
-                2.125,
-                1,
+                (5, 2.125, 1)
             ),
             "a NumPy mask has one byte per value.": (8, 2.125, 0),
             "the masks are missing.": (4, 2, 0),
@@ -688,14 +673,10 @@ def kernel_floor(answer: Given, rng: Rng) -> None:
         known={
             "those are passes. A copy makes two.": (2, 3, 1),
             "the loop needs each row twice. Does the second come from memory?": (
-                1,
-                1.5,
-                2,
+                (1, 1.5, 2)
             ),
             "those are passes; a copy makes two. And where is a row, once read?": (
-                2,
-                3,
-                2,
+                (2, 3, 2)
             ),
             "backward reads x and dy and writes dx: three passes.": (1, 2, 1),
             "backward reads two arrays.": (1, 1, 1),
@@ -1067,6 +1048,9 @@ def field_untracked(answer: Calls, rng: Rng) -> None:
     def rounded(x: Array) -> Array:
         return still(x) * (1 + 1e-14 * len(x))
 
+    def centred(x: Array) -> Array:
+        return x - x.mean(0)
+
     def untracked() -> BatchNorm1d:
         return BatchNorm1d(6, track_running_stats=False, dtype=float)
 
@@ -1077,6 +1061,7 @@ def field_untracked(answer: Calls, rng: Rng) -> None:
         (network(untracked(), False), True, "uses its batch in evaluation, too"),
         (network(LayerNorm(6, dtype=float), True), False, "has no BN"),
         (rounded, False, "rounds a larger batch another way, in the last digits"),
+        (centred, True, "is a plain function that subtracts the batch's mean"),
     )
     for net, right, what in cases:
         before = copy.deepcopy(net.state_dict()) if isinstance(net, Sequential) else {}
@@ -1118,8 +1103,7 @@ def field_fill(answer: Given, rng: Rng) -> None:
             "momentum 0.1 is the weight of the new batch in PyTorch.": (10.4, 0.4),
             "those are the batch's. They weigh 0.1.": (11, 0),
             "the batch scatters about its own mean, not about 5.": (
-                5.6,
-                3.6 + 0.1 * 36,
+                (5.6, 3.6 + 0.1 * 36)
             ),
             "the variance of equal values is not 1.": (5.6, 3.7),
             "first the mean, then the variance.": (3.6, 5.6),

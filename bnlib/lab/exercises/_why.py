@@ -48,10 +48,9 @@ def sick_width(answer: Given, rng: Rng) -> None:
             "a uniform draw has a smaller deviation than its half-width.": [std, std],
             "the variance of a uniform draw is a²/3: multiply by 3.": [std, a / 3],
             "that is the whole width, from −a to a.": [std, 2 * a],
-            "that is PyTorch's default, with which the patient fell ill.": [
-                std,
-                200**-0.5,
-            ],
+            "that is PyTorch's default, with which the patient fell ill.": (
+                [std, 200**-0.5]
+            ),
         },
     )
 
@@ -148,7 +147,7 @@ def sick_measure(answer: Calls, rng: Rng) -> None:
         net: Any = stack(rng, (7, 12, 9, 10, 3), act)
         x = rng.normal(0.5, 2, (150, 7))
         before = [m.weight.data.copy() for m in hidden(net)]
-        last = net[-1].weight.data.copy()
+        last, bias = net[-1].weight.data.copy(), net[-1].bias.data.copy()
         answer(net, x, changes=(0,))
         h, done = x, 0
         for layer in net:
@@ -182,4 +181,5 @@ def sick_measure(answer: Calls, rng: Rng) -> None:
                 "new weights.",
             )
             done += 1
-        expect(near(net[-1].weight.data, last), "the output layer stays as it is.")
+        kept = near(net[-1].weight.data, last) and near(net[-1].bias.data, bias)
+        expect(kept, "the output layer stays as it is.")
