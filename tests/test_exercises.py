@@ -193,6 +193,12 @@ def float32(x):
     return whiten(np.asarray(x, np.float32))
 
 
+def rms_in_float32(dy, x, eps):
+    dy, x = np.float32(dy), np.float32(x)
+    s = 1 / np.sqrt((x**2).mean(0) + np.float32(eps))
+    return s * (dy - x * s * (dy * x * s).mean(0))
+
+
 def stacked(blocks):
     whole = np.concatenate(blocks)
     return np.array([whole.mean(0), (whole - whole[0]).var(0)])
@@ -211,6 +217,7 @@ def stacked(blocks):
         ("ex-forward-blocks", stacked),
         ("ex-backward-four", (Fraction(4, 3), Fraction(-8, 9), -8 / 9, Fraction(4, 9))),
         ("ex-backward-possible", np.array([3])),
+        ("ex-backward-rms", rms_in_float32),
         ("ex-running-four", [np.array([0.4]), np.array([2.1], np.float32)]),
         ("ex-placement-four", [[0, 0, 0, Fraction(5, 3)], [-1, -1 / 3, -1 / 3, 5 / 3]]),
         ("ex-speed-count", [0.104, 0.026, 0.0033]),
