@@ -7,10 +7,15 @@ This takes some minutes, so the explorer shows what it wrote between two comment
 accuracy of five seeds, in thousandths. The networks are those of the chapters on convergence speed
 (ReLU) and placement (sigmoid). Nothing is chosen with these accuracies. Pictures and seeds are
 those of a confirmation: no chapter was written with them in view.
+
+With the data stands a fingerprint of them, and of the settings and functions that made them. A test
+compares it: whoever changes one of these has to train again.
 """
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import json
 import re
 from collections.abc import Sequence
@@ -102,17 +107,27 @@ def trained(
     return (1000 * kept).round().astype(int).reshape(shape).tolist()
 
 
+def fingerprint(found: dict[str, Any]) -> str:
+    """Return a digest of data, and of what made them: settings, and code without its spaces."""
+    made = ["".join(inspect.getsource(f).split()) for f in (pictures, build, trained)]
+    settings = RATES.tolist(), [*SEEDS], STEPS, OPPONENTS, ARMS
+    nets = [(name, act.__name__, *rest) for name, (act, *rest) in NETS.items()]
+    held = json.dumps(found, sort_keys=True)
+    return hashlib.sha256(repr((made, settings, nets, held)).encode()).hexdigest()
+
+
 def read() -> dict[str, Any]:
     """Return what the explorer's file holds, its accuracies as tables of rates and seeds."""
     start, end = map(re.escape, MARKS)
     text = FILE.read_text("utf-8")
-    found = re.search(rf"{start}\nconst DATA = (.*?);\n{end}", text, re.DOTALL)
-    held = json.loads(found[1])
+    pattern = rf"{start}\n// (\w+)\nconst DATA = (.*?);\n{end}"
+    digest, data = re.search(pattern, text, re.DOTALL).groups()
+    held = json.loads(data)
     tables = {
         key: np.reshape(flat, (len(held["rates"]), -1)).tolist()
         for key, flat in held["accuracies"].items()
     }
-    return {"rates": held["rates"], "accuracies": tables}
+    return {"rates": held["rates"], "accuracies": tables, "fingerprint": digest}
 
 
 def write(found: dict[str, Any]) -> None:
@@ -124,7 +139,8 @@ def write(found: dict[str, Any]) -> None:
     kept = kept.replace('],"', '],\n"')
     before, after = text.partition(start)[0], text.partition(end)[2]
     FILE.write_text(
-        f"{before}{start}\nconst DATA = {kept};\n{end}{after}", encoding="utf-8"
+        f"{before}{start}\n// {fingerprint(found)}\nconst DATA = {kept};\n{end}{after}",
+        encoding="utf-8",
     )
 
 
