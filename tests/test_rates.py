@@ -1,8 +1,6 @@
 """The explorer's sweeps are what its script writes: some of it, trained again."""
 
-import datetime
 import sys
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -31,24 +29,6 @@ def test_trained_again(net, opponent, arm, rate):
     held = HELD["accuracies"][f"{net}, {opponent}, {arm}, {steps}"][rate][:2]
     # One picture of a thousand may fall to the other side on another processor.
     assert np.abs(np.array(found[0][0]) - held).max() <= 1
-
-
-@pytest.mark.parametrize("net", record_rates.NETS)
-def test_each_rate_is_trained_again_within_a_year(net):
-    """Train one rate of one arm, all seeds, as long as the explorer shows; the week says which."""
-    week = datetime.date.today().toordinal() // 7
-    rates = range(len(record_rates.RATES))
-    rows = [*product(record_rates.OPPONENTS, record_rates.ARMS, rates)]
-    opponent, arm, rate = rows[7 * week % len(rows)]
-    found = record_rates.trained(
-        net, opponent, arm, record_rates.RATES[[rate]], record_rates.SEEDS
-    )
-    for steps, (accuracies,) in zip(record_rates.STEPS, found, strict=True):
-        held = HELD["accuracies"][f"{net}, {opponent}, {arm}, {steps}"][rate]
-        # At the edge of divergence the last bit decides, and each processor has its own.
-        gap = np.abs(np.median(accuracies) - np.median(held))
-        spread = max(np.ptp(held), np.ptp(accuracies))
-        assert gap <= 1 + spread, (net, opponent, arm, rate, steps)
 
 
 def test_no_entry_nor_its_making_has_changed_since_it_was_trained():
