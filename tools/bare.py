@@ -24,8 +24,8 @@ import reader
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
 READS_THE_CHAPTERS = "appendix"  # the list of claims, which means nothing without them
-# A stranger's terminal has nothing of this project's.
-OURS = ("BNLIB_", "JUPYTER_", "MKL_", "NUMBA_", "OMP_", "OPENBLAS_", "PYTHON")
+# A stranger's terminal has nothing of this project's, but for the one thread of BLAS.
+OURS = ("BNLIB_", "JUPYTER_", "NUMBA_", "PYTHON")
 
 
 def make_environment(folder: Path) -> Path:
