@@ -439,6 +439,14 @@ claims.interval([])
     ValueError: interval: expected values of shape (n,), got (0,)
 claims.interval([1, 2], level=2)
     ValueError: interval: expected level between 0 and 1, got 2
+claims.bootstrap([0, 1])
+    ValueError: bootstrap: expected lead of shape (seeds, samples), got (2,)
+claims.bootstrap([[np.nan, 1]])
+    ValueError: bootstrap: expected numbers (seeds, samples), got [[nan  1.]]
+claims.bootstrap([[0, 1]], draws=0)
+    ValueError: bootstrap: expected draws >= 1, got 0
+claims.bootstrap([[0, 1]], level=-1)
+    ValueError: bootstrap: expected level between 0 and 1, got -1
 claims.overall([3])
     TypeError: overall: expected each result to be a Result, got int
 claims.fingerprint("gain")
