@@ -440,11 +440,11 @@ claims.interval([])
 claims.interval([1, 2], level=2)
     ValueError: interval: expected level between 0 and 1, got 2
 shades("theory")
-    ValueError: shades: expected one of ['batch', 'layer', 'group', 'instance', 'dropout', 'none'], got theory
+    ValueError: shades: expected one of ['none', 'batch', 'layer', 'group', 'instance', 'dropout'], got 'theory'
 shades("batch", 1)
     ValueError: shades: expected n >= 2, got 1
 shades("batch", 2.0)
-    TypeError: shades: expected n to be an int, got float
+    TypeError: shades: expected n to be an int, got float 2.0
 claims.bootstrap([0, 1])
     ValueError: bootstrap: expected lead of shape (seeds, samples), got (2,)
 claims.bootstrap([[np.nan, 1]])
