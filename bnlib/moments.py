@@ -191,7 +191,8 @@ def reduce_moments(
     Raises
     ------
     TypeError, ValueError
-        If `all_reduce` does not return a float64 vector of the length that it was given.
+        If `all_reduce` does not return a float64 vector of the length that it was given, or a sum
+        that is less than what this worker has.
 
     Notes
     -----
@@ -208,6 +209,11 @@ def reduce_moments(
     # What an empty batch has is NaN, and counts nothing.
     local_sum = count * mean.ravel() if count else np.zeros(mean.size)
     totals = reduced("reduce_moments", np.array([count, *local_sum]), all_reduce)
+    if not totals[0] >= count:
+        raise ValueError(
+            "reduce_moments: expected all_reduce to return a sum over all workers, "
+            f"got {totals[0]:g} values in all of them and {count} in this one"
+        )
     if totals[0] == 0:
         return 0, mean, var
     mean_all = totals[1:].reshape(mean.shape) / totals[0]
@@ -220,6 +226,11 @@ def reduce_moments(
 def reduced(call: str, vector: Array, all_reduce: AllReduce) -> Array:
     """Return the sum of `vector` over all workers; raise if that is no vector like it."""
     total = all_reduce(vector.copy())
+    if not isinstance(total, np.ndarray):
+        raise TypeError(
+            f"{call}: expected all_reduce to return a NumPy array, got "
+            f"{type(total).__name__}: turn it into one, such as tensor.numpy()"
+        )
     check_floats(call, "what all_reduce returns", total)
     if total.dtype != np.float64:
         raise TypeError(

@@ -248,11 +248,13 @@ def test_reduced_moments_are_those_of_all_values(case):
 @pytest.mark.parametrize(
     ("total", "message"),
     [
-        (lambda v: None, "to be a NumPy array, got NoneType"),
-        (lambda v: v.tolist(), "to be a NumPy array, got list"),
+        (lambda v: None, "to return a NumPy array, got NoneType"),
+        (lambda v: v.tolist(), "to return a NumPy array, got list"),
         (lambda v: v.astype(np.float32), "to return float64, got float32"),
+        (lambda v: -v, "a sum over all workers, got -4 values in all of them and 4"),
+        (lambda v: v * np.nan, "a sum over all workers, got nan values"),
         (lambda v: v[1:], r"of shape \(3,\), got \(2,\)"),
-        (lambda v: v.sum(), "to be a NumPy array, got float64"),
+        (lambda v: v.sum(), "to return a NumPy array, got float64"),
     ],
 )
 def test_what_all_reduce_returns_is_checked(total, message):
