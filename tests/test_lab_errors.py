@@ -440,7 +440,8 @@ claims.interval([])
 claims.interval([1, 2], level=2)
     ValueError: interval: expected level between 0 and 1, got 2
 shades("theory")
-    ValueError: shades: expected one of ['none', 'batch', 'layer', 'group', 'instance', 'dropout'], got 'theory'
+    ValueError: shades: expected one of ['none', 'batch', 'layer', 'group', 'instance', 'dropout'],
+        got 'theory'
 shades("batch", 1)
     ValueError: shades: expected n >= 2, got 1
 shades("batch", 2.0)

@@ -281,8 +281,10 @@ def bootstrap(lead: Any, draws: int = 1000, level: float = 0.95) -> tuple[float,
 
     Returns
     -------
-    low, high : float
-        Quantiles of the means.
+    low : float
+        Lower quantile of the means.
+    high : float
+        Upper one.
 
     Raises
     ------
@@ -307,7 +309,9 @@ def bootstrap(lead: Any, draws: int = 1000, level: float = 0.95) -> tuple[float,
     if lead.size == 0 or np.isnan(lead).any():
         raise ValueError(f"bootstrap: expected numbers (seeds, samples), got {lead}")
     rng = np.random.default_rng(0)
-    seeds, samples = (rng.multinomial(n, np.full(n, 1 / n), draws) / n for n in lead.shape)
+    seeds, samples = (
+        rng.multinomial(n, np.full(n, 1 / n), draws) / n for n in lead.shape
+    )
     low, high = np.quantile(
         np.einsum("ds,dn,sn->d", seeds, samples, lead, optimize=True),
         ((1 - level) / 2, (1 + level) / 2),
