@@ -179,6 +179,12 @@ def check(page: Page, path: Path, name: str, shots: Path | None) -> list[str]:
     return faults
 
 
+def find_chromium() -> str:
+    """Return the path of the browser, or stop and say how to get it."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    return path or sys.exit("Chromium is needed; on Debian: apt-get install chromium")
+
+
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -191,9 +197,7 @@ def main() -> None:
         "--jobs", type=int, default=os.cpu_count(), help="browsers at once"
     )
     args = parser.parse_args()
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if not chromium:
-        sys.exit("Chromium is needed; on Debian: apt-get install chromium")
+    chromium = find_chromium()
     if args.shots:
         args.shots.mkdir(parents=True, exist_ok=True)
     names = sorted(

@@ -11,7 +11,6 @@ all pages but the first, a link of the index, each address, and what needs no Ja
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from check_browser import (
     SIMPLIFY,
     TOO_WIDE,
     accessibility,
+    find_chromium,
     show,
 )
 from playwright.sync_api import Browser, Error, Page, sync_playwright
@@ -199,12 +199,11 @@ def main(argv: list[str]) -> None:
     paths = sorted(Path(argv[0]).glob("book/6-practice/field-guide-*.html"))
     if not paths:
         sys.exit(f"no field guide in {argv[0]}")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if not chromium:
-        sys.exit("Chromium is needed; on Debian: apt-get install chromium")
     count = 0
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(), args=FLAGS
+        )
         for path in paths:
             for fault in check(browser, path, path == paths[0]):
                 count += 1

@@ -16,7 +16,6 @@ import argparse
 import contextlib
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from pathlib import Path
 
 import nbformat
 import reader
-from check_browser import FLAGS
+from check_browser import FLAGS, find_chromium
 from playwright.sync_api import Error, Page, sync_playwright
 from refresh import prepare
 
@@ -221,14 +220,13 @@ def main() -> None:
     parser.add_argument("notebooks", nargs="*", default=CHOSEN)
     parser.add_argument("--shots", type=Path, help="folder for pictures")
     args = parser.parse_args()
-    browser_path = shutil.which("chromium") or shutil.which("chromium-browser")
     bad = 0
     prepare()
     with tempfile.TemporaryDirectory() as folder, serving(folder) as address:
         reader.main([folder])
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(
-                executable_path=browser_path, args=FLAGS
+                executable_path=find_chromium(), args=FLAGS
             )
             for name in args.notebooks:
                 page = browser.new_page(viewport={"width": 1280, "height": 900})

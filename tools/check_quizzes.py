@@ -12,12 +12,19 @@ each answer folded. On all other pages the right answers are entered at once, an
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
 from bs4 import BeautifulSoup
-from check_browser import FLAGS, PHONE, SIMPLIFY, TOO_WIDE, accessibility, show
+from check_browser import (
+    FLAGS,
+    PHONE,
+    SIMPLIFY,
+    TOO_WIDE,
+    accessibility,
+    find_chromium,
+    show,
+)
 from playwright.sync_api import Browser, Error, Locator, Page, sync_playwright
 
 # Enter all right answers; return what is not right then.
@@ -218,12 +225,11 @@ def main(argv: list[str]) -> None:
     ]
     if not paths:
         sys.exit(f"no quiz in {root}")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if not chromium:
-        sys.exit("Chromium is needed; on Debian: apt-get install chromium")
     broken, seen = 0, set()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(), args=FLAGS
+        )
         for path in paths:
             page = browser.new_page(reduced_motion="reduce")
             # Formulas take seconds, and check_browser.py reads them.

@@ -11,11 +11,10 @@ pictures to the scripts.
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 from collections.abc import Iterable, Iterator
 
-from check_browser import FLAGS
+from check_browser import FLAGS, find_chromium
 from playwright.sync_api import Page, sync_playwright
 
 from bnlib.lab import explorers
@@ -64,9 +63,10 @@ def picture(page: Page, name: str) -> str:
 
 def pictures(names: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Iterate over explorers and their drawings."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(), args=FLAGS
+        )
         page = browser.new_page(viewport={"width": 800, "height": 900})
         for name in names:
             yield name, picture(page, name)
