@@ -7,6 +7,7 @@ READY := .venv/.ready
 JOBS ?= 2
 SOURCES := _build/html/_sources/book
 NB ?=
+COVERAGE ?=
 
 # One thread for BLAS and torch: the same numbers everywhere, and no two pools on one core.
 export OMP_NUM_THREADS := 1
@@ -32,7 +33,7 @@ book: $(BOOK)  ## Build the book, and say where it is
 	@echo "The book: _build/html/index.html"
 
 test: $(READY)  ## Run every test: units, doctests, and the book's notebooks
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --cov --durations=8 --durations-min=5
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(COVERAGE) --durations=8 --durations-min=5
 
 lab: $(READY)  ## Open the notebooks in JupyterLab, as copies in _lab to play with
 	@$(BIN)/python tools/reader.py _lab

@@ -282,14 +282,15 @@ class LaneDropout(Layer):
             raise ValueError(
                 f"LaneDropout: expected x of shape (N, {K}·C), got {x.shape}"
             )
-        pairs = [
-            F.dropout_forward(part, p if self.training else 0, vars(self)[f"rng{lane}"])
-            for lane, (part, p) in enumerate(
-                zip(np.split(x, K, axis=1), self.probabilities, strict=True)
-            )
-        ]
-        self.cache = [cache for _, cache in pairs]
-        return np.hstack([y for y, _ in pairs])
+        kept = np.ones((len(x), K, x.shape[1] // K), bool)
+        scale = np.ones((K, 1), compute_dtype(x.dtype))
+        for lane, p in enumerate(self.probabilities if self.training else ()):
+            if p > 0:  # else nothing is drawn
+                draws = vars(self)[f"rng{lane}"].random(kept[:, lane].shape)
+                kept[:, lane] = draws >= p
+                scale[lane] = 1 / (1 - p) if p < 1 else 0
+        self.cache = kept, scale, x.dtype
+        return _dropped(x, kept, scale)
 
     def backward(self, dy: Array) -> Array:
         """Return the gradient with respect to x.
@@ -304,12 +305,16 @@ class LaneDropout(Layer):
         ndarray of shape (N, K·C)
             Gradient with respect to x.
         """
-        caches = self.saved_cache()
-        N, width = caches[0].shape
-        shape = (N, width * len(caches))
-        check_gradient("LaneDropout.backward", dy, shape, caches[0].dtype)
-        parts = zip(np.split(dy, len(caches), axis=1), caches, strict=True)
-        return np.hstack([F.dropout_backward(part, cache) for part, cache in parts])
+        kept, scale, dtype = self.saved_cache()
+        N, K, C = kept.shape
+        check_gradient("LaneDropout.backward", dy, (N, K * C), dtype)
+        return _dropped(dy, kept, scale)
+
+
+def _dropped(a: Array, kept: Array, scale: Array) -> Array:
+    """Scale what is kept, and write 0 in place of the rest."""
+    scaled = a.reshape(kept.shape) * scale
+    return np.where(kept, scaled, 0).astype(a.dtype, copy=False).reshape(a.shape)
 
 
 def _alike(call: str, layers: Any, kind: type) -> list[Any]:
@@ -527,12 +532,14 @@ def lane_losses(logits: Array, target: Array) -> tuple[Array, Array]:
         )
     flat = check_labels("lane_losses", "target", labels.ravel(), labels.size)
     check_classes("lane_losses", "target", flat, logits.shape[2])
-    return losses_and_gradients(logits, labels)
+    return losses_and_gradients(logits, labels, logits.argmax(2))
 
 
-def losses_and_gradients(logits: Array, target: Array) -> tuple[Array, Array]:
-    """Do what `lane_losses` does, without its checks."""
-    largest, right = logits.argmax(2)[:, :, None], target[:, :, None]
+def losses_and_gradients(
+    logits: Array, target: Array, guess: Array
+) -> tuple[Array, Array]:
+    """Do what `lane_losses` does, without its checks; `guess` is where the largest logits are."""
+    largest, right = guess[:, :, None], target[:, :, None]
     wide = logits.astype(compute_dtype(logits.dtype), copy=False)
     shifted = wide - np.take_along_axis(wide, largest, 2)
     p = np.exp(shifted)

@@ -151,7 +151,7 @@ def trace(net: Sequential, x: Array, y: Array, lanes: int | None = None) -> Trac
         logits = x.reshape(split)
         check_classes("trace", "y", labels, logits.shape[2])
         target = np.repeat(labels[:, None], lanes or 1, axis=1)
-        loss, dlogits = losses_and_gradients(logits, target)
+        loss, dlogits = losses_and_gradients(logits, target, logits.argmax(2))
         dy = dlogits.reshape(x.shape)
         for layer in reversed(list(net)):
             gradients.insert(0, dy)

@@ -134,9 +134,10 @@ def sweep(
             logits = logits.reshape(*target.shape, -1)
             if step == 1:
                 check_classes("sweep", "data.y_train", data.y_train, logits.shape[2])
-            loss, dlogits = losses_and_gradients(logits, target)
+            guess = logits.argmax(2)
+            loss, dlogits = losses_and_gradients(logits, target, guess)
             losses.append(loss)
-            accuracies.append((logits.argmax(2) == target).mean(0))
+            accuracies.append((guess == target).mean(0))
             for one in optimizers:
                 one.zero_grad()
             with unguarded():
