@@ -539,17 +539,19 @@ def losses_and_gradients(
     logits: Array, target: Array, guess: Array
 ) -> tuple[Array, Array]:
     """Do what `lane_losses` does, without its checks; `guess` is where the largest logits are."""
-    largest, right = guess[:, :, None], target[:, :, None]
+    rows = logits.shape[2] * np.arange(guess.size)
+    largest, right = rows + guess.ravel(), rows + target.ravel()  # in flat arrays
     wide = logits.astype(compute_dtype(logits.dtype), copy=False)
-    shifted = wide - np.take_along_axis(wide, largest, 2)
-    p = np.exp(shifted)
-    np.put_along_axis(p, largest, 0, 2)
+    shifted = wide - wide.ravel()[largest].reshape(*guess.shape, 1)
+    p = np.exp(shifted, order="C")
+    flat = p.reshape(-1)
+    flat[largest] = 0
     others = p.sum(2, keepdims=True, dtype=np.float64)  # the largest adds exactly 1
-    loss = np.log1p(others) - np.take_along_axis(shifted, right, 2)
-    np.put_along_axis(p, largest, 1, 2)
+    loss = np.log1p(others) - shifted.ravel()[right].reshape(others.shape)
+    flat[largest] = 1
     p /= 1 + others
-    np.put_along_axis(p, right, 0, 2)
-    np.put_along_axis(p, right, -p.sum(2, keepdims=True), 2)  # p − 1
+    flat[right] = 0
+    flat[right] = -p.sum(2).ravel()  # p − 1
     p /= len(target)
     return loss.mean((0, 2)), p.astype(logits.dtype, copy=False)
 

@@ -60,7 +60,9 @@ def sweep(
     evaluate_every : int or None
         Updates between two evaluations; None evaluates only before the first and after the last.
     optimizer : callable
-        `SGD`, `Adam`, or what makes an optimizer of a list of groups, one for each parameter.
+        `SGD`, `Adam`, or what makes an optimizer of a list of groups, one for each parameter. A
+        class that says ``elementwise = True`` treats each weight by itself: it may get several
+        parameters in one array, or a large one in parts.
     probe : callable, optional
         Called as ``probe(net)`` with the stacked network at each evaluation; must leave it as it
         was.
@@ -277,9 +279,9 @@ def _optimizers(
     A large parameter goes to optimizers of its own, in pieces whose temporary arrays the cache
     holds: one optimizer computes all its steps before it makes the first. The pieces are views.
     Small ones share an array: most of a step's time would go into the calls. An optimizer that is
-    not bnlib's gets all parameters as they are: it may look at them.
+    not bnlib's gets all parameters as they are, for it may look at them, unless it says not to.
     """
-    whole = kind not in (SGD, Adam)
+    whole = kind not in (SGD, Adam) and not getattr(kind, "elementwise", False)
     small, large = [], []
     parameters = [*net.parameters()]
     if not whole:
