@@ -150,6 +150,35 @@ def test_small_parameters_share_an_array_and_large_ones_do_not():
         assert p.data.flags.c_contiguous
 
 
+class Falling(SGD):
+    """An optimizer of the reader's own."""
+
+    def step(self):
+        super().step()
+        for group in self.param_groups:
+            group["lr"] = 0.9 * group["lr"]
+
+
+class ElementwiseFalling(Falling):
+    elementwise = True
+
+
+def test_parameters_are_joined_for_an_optimizer_of_ones_own_if_it_says_so():
+    found = []
+    for optimizer in (Falling, ElementwiseFalling):
+        settings = SETTINGS | {"optimizer": optimizer, "momentum": 0.9}
+        net, _ = sweep(
+            [build(rng) for rng in rngs(3)], toy(), LRS[:3], rngs(3), **settings
+        )
+        found.append([p.data for p in net.parameters()])
+    apart, joined = (
+        {id(a.base) for a in arrays if a.base is not None} for arrays in found
+    )
+    assert (len(apart), len(joined)) == (0, 1)
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_network_may_begin_with_a_normalization():
     def make(k):
         rng = np.random.default_rng(k)
