@@ -4,7 +4,7 @@
 
 Reported are: links and anchors that lead nowhere, scripts, styles, fonts and pictures that come
 from elsewhere, pictures without an alternative text, markup that was not understood, ids that stand
-twice, and paths of the machine that built the book.
+twice, paths of the machine that built the book, and a book that has become too large.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ RAW = re.compile(
     re.MULTILINE,
 )
 PATH_AS_ALT = re.compile(r"^\S*/\S*$|\.(?:png|svg|jpe?g|gif)$")
+LARGEST = 60_000_000  # bytes of all files together
 VERBATIM = {"pre", "code", "script", "style", "math"}
 THEIRS = {
     "exercise-content",
@@ -179,11 +180,13 @@ def main() -> None:
             *check_text(page, path),
         ]
     faults |= {path: check_style(path) for path in sorted(root.rglob("*.css"))}
+    size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+    faults[root] = [f"{size:,} bytes"] if size > LARGEST else []
     for path, found in faults.items():
         for fault in dict.fromkeys(found):
             print(f"{path.relative_to(root)}: {fault}")
     broken = sum(map(bool, faults.values()))
-    print(f"{len(pages)} pages read, {broken} files with faults")
+    print(f"{len(pages)} pages of {size / 1e6:.0f} MB read, {broken} files with faults")
     sys.exit(broken > 0)
 
 
