@@ -8,7 +8,7 @@ from bnlib import BatchNorm1d, Linear, ReLU, Sequential
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from explorers_random import normal_array
 
-LAYERS, UNITS, FEATURES, CLASSES, MOST, SHOWN = 50, 48, 16, 4, 64, 20
+LAYERS, UNITS, FEATURES, CLASSES, MOST, SHOWN = 50, 32, 16, 4, 64, 20
 OF_CLASS = np.arange(MOST) % CLASSES
 PROTOTYPES = normal_array(101, CLASSES, FEATURES)
 INPUT = PROTOTYPES[OF_CLASS] + 0.3 * normal_array(102, MOST, FEATURES)

@@ -1,5 +1,5 @@
 // A lift through fifty layers: what becomes of the angles between inputs, and of the gradient?
-const LAYERS = 50, UNITS = 48, FEATURES = 16, CLASSES = 4, MOST = 64, SHOWN = 20, NOISE = 0.3;
+const LAYERS = 50, UNITS = 32, FEATURES = 16, CLASSES = 4, MOST = 64, SHOWN = 20, NOISE = 0.3;
 const drawn = (seed, n) => Float64Array.from({ length: n }, explore.normals(seed));
 const PROTOTYPES = drawn(101, CLASSES * FEATURES), SCATTER = drawn(102, MOST * FEATURES), TOP = drawn(103, MOST * UNITS);
 const INPUT = SCATTER.map((v, k) => {
